@@ -1,0 +1,118 @@
+package all
+
+import (
+	"context"
+	"errors"
+	"net/url"
+	"slices"
+
+	"sharefs/provider"
+	"sharefs/provider/file"
+	"sharefs/provider/mem"
+	"sharefs/provider/s3"
+)
+
+// Scheme describes the URLs of one kind of store.
+type Scheme struct {
+	Name        string // of the scheme
+	Form        string // what a URL looks like
+	Help        string // what the store is, and where its credentials come from
+	Parameters  []Parameter
+	Credentials string // where they come from; empty when there are none
+}
+
+// Parameter is one parameter of a URL.
+type Parameter struct {
+	Name, Example, Help string
+}
+
+// Schemes returns the kinds of stores that there are.
+func Schemes() []Scheme {
+	all := make([]Scheme, 0, len(drivers))
+	for _, d := range drivers {
+		s := d.Scheme
+		s.Parameters = slices.Clone(s.Parameters)
+		all = append(all, s)
+	}
+	return all
+}
+
+type driver struct {
+	Scheme
+	parse func(u *url.URL) (Location, error)
+}
+
+// drivers is a fixed list, in the order in which it is shown.
+var drivers = []driver{
+	{Scheme{
+		Name: "s3",
+		Form: "s3://BUCKET/PREFIX",
+		Help: "a bucket of Amazon S3, or of a server that speaks its protocol; PREFIX may be missing",
+		Parameters: []Parameter{
+			{"endpoint", "https://minio.example.org:9000", "the server, when it is not Amazon's"},
+			{"region", "eu-central-1", "the region; else AWS_REGION or the profile's, and us-east-1 with an endpoint"},
+			{"path_style", "true", "ask for ENDPOINT/BUCKET instead of BUCKET.ENDPOINT, as most servers that are not Amazon's need"},
+			{"profile", "backup", "a profile of the AWS configuration files; else AWS_PROFILE"},
+		},
+		Credentials: "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, the AWS configuration files, or the machine's role",
+	}, parseS3},
+	{Scheme{
+		Name: "file",
+		Form: "file:///DIRECTORY",
+		Help: "a directory of this machine, which exists and is absolute; /DIRECTORY and ./DIRECTORY mean the same",
+	}, parseFile},
+	{Scheme{
+		Name: "mem",
+		Form: "mem:",
+		Help: "memory: empty at the start, gone at the end; for trying things out",
+	}, parseMem},
+}
+
+func parseS3(u *url.URL) (Location, error) {
+	cfg, err := s3.ParseURL(u)
+	if err != nil {
+		return Location{}, err
+	}
+	return Location{
+		text:   cfg.String(),
+		prefix: cfg.Prefix,
+		id:     cfg.ID,
+		open: func(ctx context.Context, opts Options) (provider.Provider, error) {
+			return s3.Open(ctx, cfg, s3.Options{ReadOnly: opts.ReadOnly})
+		},
+	}, nil
+}
+
+func parseFile(u *url.URL) (Location, error) {
+	dir, err := file.ParseURL(u)
+	if err != nil {
+		return Location{}, err
+	}
+	text := (&url.URL{Scheme: "file", Path: dir}).String()
+	return Location{
+		text: text,
+		dir:  dir,
+		id:   itself(text),
+		open: func(_ context.Context, opts Options) (provider.Provider, error) {
+			return file.Open(dir, file.Options{Logger: opts.Logger})
+		},
+	}, nil
+}
+
+func parseMem(u *url.URL) (Location, error) {
+	if *u != (url.URL{Scheme: "mem", Opaque: u.Opaque}) {
+		return Location{}, errors.New("a store in memory is mem: or mem:NAME, without parameters")
+	}
+	return Location{
+		text: u.String(),
+		id:   itself(u.String()),
+		open: func(context.Context, Options) (provider.Provider, error) {
+			return mem.New(mem.Options{Name: u.Opaque}), nil
+		},
+	}, nil
+}
+
+// itself is the ID of a store whose URL has nothing but that.
+func itself(text string) func(context.Context) (string, error) {
+	return func(context.Context) (string, error) { return text, nil }
+}

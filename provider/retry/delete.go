@@ -1,0 +1,46 @@
+package retry
+
+import (
+	"context"
+
+	"sharefs/provider"
+)
+
+// Delete repeats for the keys that failed for a reason that may pass. Those that failed for good are in its error.
+func (p *Provider) Delete(ctx context.Context, opts provider.DeleteOptions, keys ...string) error {
+	var good, bad provider.DeleteErrors // of the last attempt: may pass; of all: for good
+	left := keys
+	r := request{op: "delete", key: first(keys), slow: len(keys) > p.Capabilities().MaxDeleteBatch}
+	err := p.do(ctx, r, func(ctx context.Context, _ *watchdog) error {
+		good = nil
+		err := p.inner.Delete(ctx, opts, left...)
+		failed := provider.Failed(err)
+		if len(keys) < 2 || failed == nil {
+			return err
+		}
+		left = nil
+		for _, e := range failed {
+			if e.Kind.Transient() {
+				good = append(good, e)
+				left = append(left, e.Key)
+			} else {
+				bad = append(bad, e)
+			}
+		}
+		return provider.NewDeleteError(good)
+	})
+	if len(bad) == 0 || provider.IsContext(err) {
+		return err
+	}
+	if err != nil && good == nil {
+		return err // every key that was left may have failed, and it is not said which
+	}
+	return provider.NewDeleteError(append(bad, good...))
+}
+
+func first(keys []string) string {
+	if len(keys) == 0 {
+		return ""
+	}
+	return keys[0]
+}

@@ -1,0 +1,24 @@
+package retry
+
+import (
+	"context"
+	"time"
+)
+
+// patienceKey is the context's key for WithPatience.
+type patienceKey struct{}
+
+// WithPatience returns a context whose requests are given up earlier than Options say: neither MaxElapsed nor
+// AttemptTimeout is longer than d for them. It is for who tries again later by itself.
+func WithPatience(ctx context.Context, d time.Duration) context.Context {
+	return context.WithValue(ctx, patienceKey{}, d)
+}
+
+// limit returns a duration of Options as the context has it. What is not positive has no limit.
+func limit(ctx context.Context, d time.Duration) time.Duration {
+	patience, ok := ctx.Value(patienceKey{}).(time.Duration)
+	if ok && patience > 0 && (d <= 0 || patience < d) {
+		return patience
+	}
+	return d
+}

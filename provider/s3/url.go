@@ -1,0 +1,163 @@
+package s3
+
+import (
+	"errors"
+	"fmt"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+
+	"sharefs/provider"
+)
+
+// Config says which bucket, where, and as whom. ParseURL makes it from a URL.
+type Config struct {
+	Bucket    string
+	Prefix    string // empty or ending in "/"; the driver only probes below it, the prefix decorator applies it
+	Region    string // empty: from the SDK's chain (AWS_REGION, profile), us-east-1 with an Endpoint
+	Endpoint  string // http or https URL of a server that is not Amazon's; empty: from the SDK's chain, else Amazon
+	PathStyle bool   // ENDPOINT/BUCKET instead of BUCKET.ENDPOINT; most servers that are not Amazon's need it
+	Profile   string // of the AWS configuration files; empty: AWS_PROFILE, or the default one
+}
+
+// The parameters of a URL.
+const (
+	paramEndpoint  = "endpoint"
+	paramPathStyle = "path_style"
+	paramProfile   = "profile"
+	paramRegion    = "region"
+)
+
+func params() []string { return []string{paramEndpoint, paramPathStyle, paramProfile, paramRegion} }
+
+// ParseURL reads s3://bucket/prefix?region=…&endpoint=…&path_style=true&profile=…. Everything but the bucket may be
+// missing. An unknown parameter is an error, and so is anything secret: credentials come from the AWS environment, profiles and roles.
+func ParseURL(u *url.URL) (Config, error) {
+	cfg, err := parseURL(u)
+	if err != nil {
+		return Config{}, invalid("url", "", "%w", err)
+	}
+	return cfg, cfg.check()
+}
+
+func parseURL(u *url.URL) (Config, error) {
+	switch {
+	case u.Scheme != "s3":
+		return Config{}, fmt.Errorf("the scheme is %q, want s3://bucket/prefix", u.Scheme)
+	case u.User != nil:
+		return Config{}, errors.New("credentials do not belong in a URL: " + whereSecretsGo)
+	case u.Opaque != "" || u.Host == "":
+		return Config{}, errors.New("no bucket: want s3://bucket/prefix")
+	case u.Port() != "":
+		return Config{}, fmt.Errorf("a port behind the bucket: give the server as ?endpoint=http://host:%s", u.Port())
+	case u.Fragment != "":
+		return Config{}, errors.New("a # in a prefix must be written %23")
+	}
+	query, err := url.ParseQuery(u.RawQuery)
+	if err != nil {
+		return Config{}, fmt.Errorf("the parameters cannot be read: %w", err)
+	}
+	cfg := Config{Bucket: u.Host}
+	if cfg.Prefix = strings.Trim(u.Path, "/"); cfg.Prefix != "" {
+		cfg.Prefix += "/"
+	}
+	for name, values := range query {
+		if err := cfg.set(name, values); err != nil {
+			return Config{}, err
+		}
+	}
+	return cfg, nil
+}
+
+const whereSecretsGo = "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or name a profile with ?profile=NAME"
+
+func (c *Config) set(name string, values []string) error {
+	if !slices.Contains(params(), name) {
+		if looksSecret(name) {
+			return fmt.Errorf("the parameter %q: credentials do not belong in a URL: %s", name, whereSecretsGo)
+		}
+		return fmt.Errorf("unknown parameter %q: known are %s", name, strings.Join(params(), ", "))
+	}
+	if len(values) != 1 || values[0] == "" {
+		return fmt.Errorf("the parameter %q needs one value", name)
+	}
+	value := values[0]
+	switch name {
+	case paramEndpoint:
+		c.Endpoint = strings.TrimSuffix(value, "/")
+	case paramPathStyle:
+		b, err := strconv.ParseBool(value)
+		if err != nil {
+			return fmt.Errorf("%s=%s: want true or false", name, value)
+		}
+		c.PathStyle = b
+	case paramProfile:
+		c.Profile = value
+	case paramRegion:
+		c.Region = value
+	}
+	return nil
+}
+
+// looksSecret recognises the names that other tools give to credentials.
+func looksSecret(name string) bool {
+	plain := strings.NewReplacer("_", "", "-", "").Replace(strings.ToLower(name))
+	for _, word := range []string{"accesskey", "secret", "token", "password", "credential", "apikey"} {
+		if strings.Contains(plain, word) {
+			return true
+		}
+	}
+	return plain == "key" || plain == "user"
+}
+
+// check reports what cannot work, so that Open and ParseURL refuse alike.
+func (c Config) check() error {
+	if n := len(c.Bucket); n < 3 || n > 63 || strings.Trim(c.Bucket, bucketLetters) != "" {
+		return invalid("url", "", "%q is no name of a bucket: it has 3 to 63 letters, digits, dots and hyphens", c.Bucket)
+	}
+	if c.Prefix != "" {
+		if !strings.HasSuffix(c.Prefix, "/") {
+			return invalid("url", "", "the prefix %q does not end in a slash", c.Prefix)
+		}
+		if err := provider.CheckKey(c.Prefix, provider.Capabilities{MaxKey: maxKey}); err != nil {
+			return fmt.Errorf("the prefix cannot be used: %w", err)
+		}
+	}
+	if c.Endpoint == "" {
+		return nil
+	}
+	u, err := url.Parse(c.Endpoint)
+	switch {
+	case err != nil:
+		return invalid("url", "", "the endpoint cannot be read: want http://host:port or https://host:port") // it may hold a secret
+	case u.User != nil:
+		return invalid("url", "", "the endpoint has credentials, which do not belong in a URL: %s", whereSecretsGo)
+	case u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.RawQuery != "" || u.Fragment != "":
+		return invalid("url", "", "the endpoint %q: want http://host:port or https://host:port", c.Endpoint)
+	}
+	return nil
+}
+
+const bucketLetters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-_"
+
+// String returns the URL that ParseURL reads back. It holds nothing secret.
+func (c Config) String() string {
+	query := url.Values{}
+	add := func(name, value string) {
+		if value != "" {
+			query.Set(name, value)
+		}
+	}
+	add(paramEndpoint, c.Endpoint)
+	add(paramProfile, c.Profile)
+	add(paramRegion, c.Region)
+	if c.PathStyle {
+		query.Set(paramPathStyle, "true")
+	}
+	u := url.URL{Scheme: "s3", Host: c.Bucket, RawQuery: query.Encode()}
+	if prefix := strings.TrimSuffix(c.Prefix, "/"); prefix != "" {
+		u.Path = "/" + prefix
+	}
+	return u.String()
+}
