@@ -1,0 +1,527 @@
+package catalog
+
+import (
+	"database/sql"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math"
+	"strings"
+	"time"
+
+	"sharefs/provider"
+)
+
+// Inode is one row: a file, directory or symlink.
+type Inode struct {
+	Ino    uint64
+	Parent uint64 // 0: the root, or unlinked
+	Name   string
+
+	// Desired: what the mount shows.
+	Mode                uint32
+	UID, GID            uint32
+	Size                int64 // bytes
+	Atime, Mtime, Ctime time.Time
+	Xattrs              map[string][]byte // names are UTF-8
+	Target              string            // of a symlink; empty while not known
+	Foreign             provider.Metadata // metadata of the stored object that is none of ours, kept when it is replaced
+	ContentType         string            // of the stored object, likewise
+	Known               bool              // mode, owner, times and xattrs are known, not only what a LIST tells
+	Complete            bool              // of a directory: all its children are rows
+
+	// Where the content is.
+	Content    uint64    // content id of what is stored, in the read cache
+	Stage      uint64    // id of the staged file, when the content is not stored yet; else 0
+	StageMtime time.Time // the staged file's own mtime when the row was written: another one means later writes
+
+	// Stored: what the store has for it.
+	Key      string // empty: nothing
+	Version  provider.Version
+	Revision provider.Revision
+	StoredSz int64
+
+	// A request that was sent and whose fate is not known: the store may have an object of ours at PutKey, with PutTag as
+	// its sharefs-put.
+	PutKey string
+	PutTag string
+
+	// What is pending.
+	MetaDirty bool      // the stored metadata is not the desired one
+	Dirty     time.Time // since when something is to be stored (or to be looked at); zero: nothing
+}
+
+// IsDir reports whether it is a directory.
+func (n *Inode) IsDir() bool { return n.Mode&provider.ModeType == provider.ModeDir }
+
+// IsFile reports whether it is a regular file.
+func (n *Inode) IsFile() bool { return n.Mode&provider.ModeType == provider.ModeFile }
+
+// IsSymlink reports whether it is a symlink.
+func (n *Inode) IsSymlink() bool { return n.Mode&provider.ModeType == provider.ModeSymlink }
+
+// The columns that indexes are made of, and the others.
+const (
+	indexed = "parent, name, dirty, skey, put_key"
+	others  = `mode, uid, gid, size, atime, mtime, ctime, xattrs, target, known, complete, content, stage, stage_mtime, meta,
+		sversion, srevision, ssize, foreign_meta, content_type, put_tag`
+	columns = "ino, " + indexed + ", " + others
+)
+
+var (
+	insertRow   = "INSERT INTO inode (" + columns + ") VALUES (?" + strings.Repeat(",?", strings.Count(columns, ",")) + ")"
+	updateRow   = "UPDATE inode SET " + assign(indexed+", "+others) + " WHERE ino = ?"
+	updatePlain = "UPDATE inode SET " + assign(others) + " WHERE ino = ?"
+)
+
+// assign makes "a = ?, b = ?" of "a, b".
+func assign(columns string) string {
+	return strings.ReplaceAll(columns, ",", " = ?,") + " = ?"
+}
+
+type scanner interface{ Scan(...any) error }
+
+func scanInode(row scanner) (*Inode, error) {
+	var n Inode
+	var name, xattrs, foreign []byte
+	var atime, mtime, ctime, stageMtime, dirty int64
+	var version, revision string
+	err := row.Scan(&n.Ino, &n.Parent, &name, &dirty, &n.Key, &n.PutKey, &n.Mode, &n.UID, &n.GID, &n.Size, &atime, &mtime, &ctime,
+		&xattrs, &n.Target, &n.Known, &n.Complete, &n.Content, &n.Stage, &stageMtime, &n.MetaDirty, &version, &revision,
+		&n.StoredSz, &foreign, &n.ContentType, &n.PutTag)
+	if errors.Is(err, sql.ErrNoRows) {
+		return nil, ErrNotFound
+	}
+	if err != nil {
+		return nil, err
+	}
+	n.Name, n.Version, n.Revision = string(name), provider.Version(version), provider.Revision(revision)
+	n.Atime, n.Mtime, n.Ctime = time.Unix(0, atime), time.Unix(0, mtime), time.Unix(0, ctime)
+	n.StageMtime, n.Dirty = fromNano(stageMtime), fromNano(dirty)
+	if len(xattrs) > 0 {
+		if err := json.Unmarshal(xattrs, &n.Xattrs); err != nil {
+			return nil, fmt.Errorf("inode %d: xattrs: %w", n.Ino, err)
+		}
+	}
+	if len(foreign) > 0 {
+		if err := json.Unmarshal(foreign, &n.Foreign); err != nil {
+			return nil, fmt.Errorf("inode %d: metadata: %w", n.Ino, err)
+		}
+	}
+	return &n, nil
+}
+
+// fromNano and toNano keep the zero time as 0.
+func fromNano(ns int64) time.Time {
+	if ns == 0 {
+		return time.Time{}
+	}
+	return time.Unix(0, ns)
+}
+
+func toNano(t time.Time) int64 {
+	if t.IsZero() {
+		return 0
+	}
+	return nano(t)
+}
+
+// nano returns nanoseconds since 1970, for a time before 1677 or after 2262 those of the first or last that there are.
+func nano(t time.Time) int64 {
+	switch sec := t.Unix(); {
+	case sec <= math.MinInt64/int64(time.Second):
+		return math.MinInt64
+	case sec >= math.MaxInt64/int64(time.Second):
+		return math.MaxInt64
+	}
+	return t.UnixNano()
+}
+
+// Tx is the catalog inside View or Update.
+type Tx struct {
+	c     *Catalog
+	usage Usage
+	after []func()
+
+	inoUpTo, idUpTo uint64 // reserved by this transaction
+}
+
+// After adds a function that runs when the transaction has been committed, under the catalog's lock: it must be short
+// and must not use the catalog.
+func (tx *Tx) After(f func()) { tx.after = append(tx.after, f) }
+
+func (tx *Tx) exec(text string, args ...any) error {
+	s, err := tx.c.stmt(text)
+	if err != nil {
+		return err
+	}
+	_, err = s.Exec(args...)
+	return err
+}
+
+func (tx *Tx) one(text string, args ...any) (*Inode, error) {
+	s, err := tx.c.stmt(text)
+	if err != nil {
+		return nil, err
+	}
+	return scanInode(s.QueryRow(args...))
+}
+
+func (tx *Tx) many(text string, args ...any) ([]*Inode, error) {
+	s, err := tx.c.stmt(text)
+	if err != nil {
+		return nil, err
+	}
+	rows, err := s.Query(args...)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var list []*Inode
+	for rows.Next() {
+		n, err := scanInode(rows)
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, n)
+	}
+	return list, rows.Err()
+}
+
+func (tx *Tx) exists(text string, args ...any) (bool, error) {
+	s, err := tx.c.stmt(text)
+	if err != nil {
+		return false, err
+	}
+	var one int
+	err = s.QueryRow(args...).Scan(&one)
+	if errors.Is(err, sql.ErrNoRows) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+// Get returns an inode.
+func (tx *Tx) Get(ino uint64) (*Inode, error) {
+	return tx.one("SELECT "+columns+" FROM inode WHERE ino = ?", int64(ino))
+}
+
+// Child returns the inode of a name.
+func (tx *Tx) Child(parent uint64, name string) (*Inode, error) {
+	return tx.one("SELECT "+columns+" FROM inode WHERE parent = ? AND name = ? AND parent > 0", int64(parent), []byte(name))
+}
+
+// Children returns at most limit children of a directory with inode numbers greater than after, by number.
+func (tx *Tx) Children(parent, after uint64, limit int) ([]*Inode, error) {
+	return tx.many("SELECT "+columns+" FROM inode WHERE parent = ? AND ino > ? AND parent > 0 ORDER BY ino LIMIT ?",
+		int64(parent), int64(after), limit)
+}
+
+// HasChildren reports whether a directory has known children.
+func (tx *Tx) HasChildren(parent uint64) (bool, error) {
+	return tx.exists("SELECT 1 FROM inode WHERE parent = ? AND parent > 0 LIMIT 1", int64(parent))
+}
+
+// HasStoredChildren reports whether something is stored for a child of the directory.
+func (tx *Tx) HasStoredChildren(parent uint64) (bool, error) {
+	return tx.exists("SELECT 1 FROM inode WHERE parent = ? AND parent > 0 AND skey <> '' LIMIT 1", int64(parent))
+}
+
+const below = `WITH RECURSIVE below(ino) AS (
+	SELECT ino FROM inode WHERE parent = ? AND parent > 0
+	UNION ALL SELECT inode.ino FROM inode JOIN below ON inode.parent = below.ino AND inode.parent > 0) `
+
+// Below returns everything below a directory, in no order.
+func (tx *Tx) Below(ino uint64) ([]*Inode, error) {
+	return tx.many(below+"SELECT "+columns+" FROM inode WHERE ino IN below", int64(ino))
+}
+
+// IncompleteBelow returns the directories at and below ino whose children are not all known.
+func (tx *Tx) IncompleteBelow(ino uint64) ([]*Inode, error) {
+	return tx.many(below+"SELECT "+columns+` FROM inode WHERE (ino IN below OR ino = ?)
+		AND mode & 61440 = 16384 AND complete = 0`, int64(ino), int64(ino))
+}
+
+// DirtyIn returns what waits to be stored of a directory: itself and its children.
+func (tx *Tx) DirtyIn(ino uint64) ([]*Inode, error) {
+	return tx.many("SELECT "+columns+" FROM inode WHERE ino = ? AND dirty > 0 UNION ALL SELECT "+columns+
+		" FROM inode INDEXED BY inode_dirty WHERE parent = ? AND parent > 0 AND dirty > 0", int64(ino), int64(ino))
+}
+
+// Dirty returns every inode that waits to be stored.
+func (tx *Tx) Dirty() ([]*Inode, error) {
+	return tx.many("SELECT " + columns + " FROM inode WHERE dirty > 0")
+}
+
+// Staged returns every inode with a staged file.
+func (tx *Tx) Staged() ([]*Inode, error) {
+	return tx.many("SELECT " + columns + " FROM inode WHERE stage > 0")
+}
+
+// Unlinked returns the inodes without a name, the root not among them.
+func (tx *Tx) Unlinked() ([]*Inode, error) {
+	return tx.many("SELECT " + columns + " FROM inode WHERE parent = 0 AND ino <> 1")
+}
+
+// AttrsUnknown returns at most limit children of a directory whose attributes are not known, with numbers from from on.
+func (tx *Tx) AttrsUnknown(parent, from uint64, limit int) ([]*Inode, error) {
+	return tx.many("SELECT "+columns+" FROM inode WHERE parent = ? AND ino >= ? AND parent > 0 AND known = 0 ORDER BY ino LIMIT ?",
+		int64(parent), int64(from), limit)
+}
+
+// StoredAt returns the inodes whose stored object has the key: at most one that is named, and unlinked ones.
+func (tx *Tx) StoredAt(key string) ([]*Inode, error) {
+	return tx.many("SELECT "+columns+" FROM inode WHERE skey = ? AND skey <> ''", key)
+}
+
+// StoredBelow returns at most limit inodes whose stored object's key lies below the key (key/...).
+func (tx *Tx) StoredBelow(key string, limit int) ([]*Inode, error) {
+	return tx.many("SELECT "+columns+" FROM inode WHERE skey >= ? AND skey < ? AND skey <> '' LIMIT ?", key+"/", key+"0", limit)
+}
+
+// SentAt returns the inodes with a request for the key whose fate is not known, and SentBelow at most limit of those with
+// one for a key below it (key/...).
+func (tx *Tx) SentAt(key string) ([]*Inode, error) {
+	return tx.many("SELECT "+columns+" FROM inode WHERE put_key = ? AND put_key <> ''", key)
+}
+
+// SentBelow is described at SentAt.
+func (tx *Tx) SentBelow(key string, limit int) ([]*Inode, error) {
+	return tx.many("SELECT "+columns+" FROM inode WHERE put_key >= ? AND put_key < ? AND put_key <> '' LIMIT ?", key+"/", key+"0", limit)
+}
+
+// Put writes an inode, new or changed. For a new one Ino comes from NewIno.
+func (tx *Tx) Put(n *Inode) error {
+	old, err := tx.Get(n.Ino)
+	if err != nil && !errors.Is(err, ErrNotFound) {
+		return err
+	}
+	tx.count(old, -1)
+	tx.count(n, 1)
+	var xattrs, foreign []byte
+	if len(n.Xattrs) > 0 {
+		if xattrs, err = json.Marshal(n.Xattrs); err != nil {
+			return err
+		}
+	}
+	if len(n.Foreign) > 0 {
+		if foreign, err = json.Marshal(n.Foreign); err != nil {
+			return err
+		}
+	}
+	named := []any{int64(n.Parent), []byte(n.Name), toNano(n.Dirty), n.Key, n.PutKey}
+	plain := []any{n.Mode, n.UID, n.GID, n.Size, nano(n.Atime), nano(n.Mtime), nano(n.Ctime), xattrs, n.Target, n.Known,
+		n.Complete, int64(n.Content), int64(n.Stage), toNano(n.StageMtime), n.MetaDirty, string(n.Version), string(n.Revision),
+		n.StoredSz, foreign, n.ContentType, n.PutTag}
+	switch {
+	case old == nil:
+		return tx.exec(insertRow, append(append([]any{int64(n.Ino)}, named...), plain...)...)
+	case old.Parent == n.Parent && old.Name == n.Name && old.Dirty.Equal(n.Dirty) && old.Key == n.Key && old.PutKey == n.PutKey:
+		return tx.exec(updatePlain, append(plain, int64(n.Ino))...) // no index has to be written
+	}
+	return tx.exec(updateRow, append(append(named, plain...), int64(n.Ino))...)
+}
+
+// Delete removes an inode's row.
+func (tx *Tx) Delete(ino uint64) error {
+	old, err := tx.Get(ino)
+	if errors.Is(err, ErrNotFound) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	tx.count(old, -1)
+	return tx.exec("DELETE FROM inode WHERE ino = ?", int64(ino))
+}
+
+func (tx *Tx) count(n *Inode, by int64) {
+	switch {
+	case n == nil || n.Parent == 0:
+	case n.IsDir():
+		tx.usage.Dirs += by
+	default:
+		tx.usage.Files += by
+		if n.IsFile() {
+			tx.usage.Bytes += by * n.Size
+		}
+	}
+}
+
+// NewIno returns an inode number that was never used.
+func (tx *Tx) NewIno() (uint64, error) {
+	return tx.number("next_ino", &tx.c.nextIno, &tx.c.inoLimit, &tx.inoUpTo)
+}
+
+// NewID returns an id for a content or a staged file that was never used.
+func (tx *Tx) NewID() (uint64, error) {
+	return tx.number("next_id", &tx.c.nextID, &tx.c.idLimit, &tx.idUpTo)
+}
+
+// number takes the next of a reserved run of numbers. A transaction that is rolled back skips what it took, and the
+// reservation is then made again: the limit in memory is only raised by what a commit can have written.
+func (tx *Tx) number(name string, next, limit, upTo *uint64) (uint64, error) {
+	if *next >= max(*limit, *upTo) {
+		*upTo = *next + reserve
+		if err := tx.exec("UPDATE meta SET value = ? WHERE name = ?", int64(*upTo), name); err != nil {
+			return 0, err
+		}
+		tx.After(func() { *limit = *upTo })
+	}
+	n := *next
+	*next++
+	return n, nil
+}
+
+// PutTag returns a new value for the metadata sharefs-put: the catalog's id and a number that was never used.
+func (tx *Tx) PutTag() (string, error) {
+	n, err := tx.NewID()
+	return fmt.Sprintf("%s-%d", tx.c.id, n), err
+}
+
+// Doomed is an object in the store that no file wants any more.
+type Doomed struct {
+	Key     string
+	Version provider.Version
+	Since   time.Time
+}
+
+// Doom notes that the object at key is to be deleted.
+func (tx *Tx) Doom(key string, v provider.Version, since time.Time) error {
+	return tx.exec("INSERT OR REPLACE INTO doomed (key, version, since) VALUES (?, ?, ?)", key, string(v), since.UnixNano())
+}
+
+// Spare forgets that the object at key was to be deleted: it is gone, or has been replaced by a wanted one.
+func (tx *Tx) Spare(key string) error {
+	return tx.exec("DELETE FROM doomed WHERE key = ?", key)
+}
+
+func (tx *Tx) doomed(text string, args ...any) ([]Doomed, error) {
+	s, err := tx.c.stmt("SELECT key, version, since FROM doomed " + text)
+	if err != nil {
+		return nil, err
+	}
+	rows, err := s.Query(args...)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var list []Doomed
+	for rows.Next() {
+		var d Doomed
+		var version string
+		var since int64
+		if err := rows.Scan(&d.Key, &version, &since); err != nil {
+			return nil, err
+		}
+		d.Version, d.Since = provider.Version(version), time.Unix(0, since)
+		list = append(list, d)
+	}
+	return list, rows.Err()
+}
+
+// AllDoomed returns every object that is to be deleted, by key.
+func (tx *Tx) AllDoomed() ([]Doomed, error) { return tx.doomed("ORDER BY key") }
+
+// DoomedAt returns the object at key, if it is to be deleted.
+func (tx *Tx) DoomedAt(key string) (Doomed, bool, error) {
+	list, err := tx.doomed("WHERE key = ?", key)
+	if err != nil || len(list) == 0 {
+		return Doomed{}, false, err
+	}
+	return list[0], true, nil
+}
+
+// DoomedBelow returns at most limit objects that are to be deleted with keys that begin with prefix.
+func (tx *Tx) DoomedBelow(prefix string, limit int) ([]Doomed, error) {
+	if prefix == "" {
+		return tx.doomed("ORDER BY key LIMIT ?", limit)
+	}
+	end := []byte(prefix)
+	for len(end) > 0 && end[len(end)-1] == 0xff {
+		end = end[:len(end)-1]
+	}
+	if len(end) == 0 {
+		return tx.doomed("WHERE key >= ? ORDER BY key LIMIT ?", prefix, limit)
+	}
+	end[len(end)-1]++
+	return tx.doomed("WHERE key >= ? AND key < ? ORDER BY key LIMIT ?", prefix, string(end), limit)
+}
+
+// DoubtAll makes every directory incomplete.
+func (tx *Tx) DoubtAll() error {
+	return tx.exec("UPDATE inode SET complete = 0 WHERE complete <> 0")
+}
+
+// Summary is how much is pending.
+type Summary struct {
+	Items  int // dirty inodes and doomed objects
+	Bytes  int64
+	Oldest time.Time // zero: nothing is pending
+}
+
+// PendingSummary counts what is pending.
+func (tx *Tx) PendingSummary() (Summary, error) {
+	s, err := tx.c.stmt(`SELECT count(*), coalesce(sum(bytes), 0), coalesce(min(since), 0) FROM (
+		SELECT CASE WHEN stage > 0 THEN size ELSE 0 END AS bytes, dirty AS since FROM inode WHERE dirty > 0
+		UNION ALL SELECT 0, since FROM doomed)`)
+	if err != nil {
+		return Summary{}, err
+	}
+	var sum Summary
+	var oldest int64
+	if err := s.QueryRow().Scan(&sum.Items, &sum.Bytes, &oldest); err != nil {
+		return Summary{}, err
+	}
+	sum.Oldest = fromNano(oldest)
+	return sum, nil
+}
+
+// Bind gives a new catalog the name of its store, and returns the name that it has.
+func (tx *Tx) Bind(store string) (string, error) {
+	if err := tx.exec("INSERT OR IGNORE INTO meta (name, value) VALUES ('store', ?)", store); err != nil {
+		return "", err
+	}
+	s, err := tx.c.stmt("SELECT value FROM meta WHERE name = 'store'")
+	if err != nil {
+		return "", err
+	}
+	var have string
+	err = s.QueryRow().Scan(&have)
+	return have, err
+}
+
+// MarkStoredBelow marks as dirty everything below a directory that has an object, and returns what it marked: its keys
+// have changed with the directory's.
+func (tx *Tx) MarkStoredBelow(ino uint64, since time.Time) ([]uint64, error) {
+	s, err := tx.c.stmt(below + "UPDATE inode SET dirty = CASE dirty WHEN 0 THEN ? ELSE dirty END WHERE ino IN below AND skey <> '' RETURNING ino")
+	if err != nil {
+		return nil, err
+	}
+	rows, err := s.Query(int64(ino), since.UnixNano())
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var list []uint64
+	for rows.Next() {
+		var n int64
+		if err := rows.Scan(&n); err != nil {
+			return nil, err
+		}
+		list = append(list, uint64(n))
+	}
+	return list, rows.Err()
+}
+
+// LongestKeyBelow returns the length of the longest key that something below a directory is stored under; 0 when
+// nothing is.
+func (tx *Tx) LongestKeyBelow(ino uint64) (int, error) {
+	s, err := tx.c.stmt(below + "SELECT coalesce(max(length(CAST(skey AS BLOB))), 0) FROM inode WHERE ino IN below")
+	if err != nil {
+		return 0, err
+	}
+	var n int
+	err = s.QueryRow(int64(ino)).Scan(&n)
+	return n, err
+}

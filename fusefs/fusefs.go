@@ -1,0 +1,89 @@
+// Package fusefs is the kernel side of a mount: it turns the requests of the Linux FUSE driver into calls on a
+// tree.Namespace, and mounts one.
+//
+// It promises that every request is answered: an error of the tree becomes an errno by one table, a request whose
+// caller was killed ends, and a request that waits for a store ends after a limit. Nothing is locked while a request
+// waits, and within a request nothing is sent to the kernel that could wait for what the request holds.
+//
+// It holds no names, no attributes and no contents: node ids are the tree's inode numbers, which are never used twice
+// (so every generation is the same), and the only state here is which files are open and how often the kernel was told
+// of an inode. Permissions, umask and locks are the kernel's business. What a file means is the tree's.
+//
+// A process must not use the mount that it serves (https://github.com/hanwen/go-fuse, package fuse): it can deadlock.
+package fusefs
+
+import (
+	"log/slog"
+	"time"
+
+	"github.com/hanwen/go-fuse/v2/fuse"
+
+	"sharefs/fusefs/tree"
+)
+
+// rawFS answers the kernel's requests. Requests that it does not define are answered with ENOSYS, which the kernel
+// takes as "never ask again": TMPFILE becomes EOPNOTSUPP there, COPY_FILE_RANGE a copy by read and write, STATX a GETATTR.
+type rawFS struct {
+	fuse.RawFileSystem
+
+	ns       tree.Namespace
+	conf     config
+	server   *fuse.Server // set by Init
+	handles  handles
+	lookups  lookups
+	failures failures
+}
+
+var _ fuse.RawFileSystem = (*rawFS)(nil)
+
+// config is how requests are answered.
+type config struct {
+	readOnly  bool
+	trust     time.Duration // how long the kernel may keep names and attributes without asking
+	ioTimeout time.Duration // a request that waits longer for the store fails with EIO
+	log       *slog.Logger
+}
+
+func newRawFS(ns tree.Namespace, conf config) *rawFS {
+	return &rawFS{
+		RawFileSystem: fuse.NewDefaultRawFileSystem(),
+		ns:            ns,
+		conf:          conf,
+		handles:       newHandles(),
+		lookups:       newLookups(),
+		failures:      failures{log: conf.log},
+	}
+}
+
+// String names the filesystem in go-fuse's messages.
+func (r *rawFS) String() string { return fsName }
+
+// Init is called before the first request.
+func (r *rawFS) Init(server *fuse.Server) { r.server = server }
+
+// OnUnmount is called when the kernel side is gone. The kernel drops the RELEASE and FORGET requests that were still
+// queued, so what they would have said is done here.
+func (r *rawFS) OnUnmount() {
+	for _, h := range r.handles.takeAll() {
+		h.Release()
+	}
+	for _, ino := range r.lookups.takeAll() {
+		r.ns.Forget(ino)
+	}
+}
+
+// StatFs answers statfs(2).
+func (r *rawFS) StatFs(_ <-chan struct{}, _ *fuse.InHeader, out *fuse.StatfsOut) fuse.Status {
+	st := r.ns.Statfs()
+	*out = fuse.StatfsOut{
+		Blocks:  st.Blocks,
+		Bfree:   st.BlocksFree,
+		Bavail:  st.BlocksFree,
+		Files:   st.Files,
+		Ffree:   st.FilesFree,
+		Bsize:   st.BlockSize,
+		Frsize:  st.BlockSize,
+		NameLen: st.MaxNameSize,
+	}
+	return fuse.OK
+}

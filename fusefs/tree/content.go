@@ -1,0 +1,215 @@
+package tree
+
+import (
+	"context"
+	"errors"
+	"sync/atomic"
+	"syscall"
+
+	"sharefs/cache"
+	"sharefs/fusefs/catalog"
+	"sharefs/fusefs/commit"
+	"sharefs/fusefs/stage"
+	"sharefs/provider"
+)
+
+var _ commit.Content = (*Tree)(nil)
+
+// snapshot is a staged file's stable content, and keeps its node in memory.
+type snapshot struct {
+	stage.Snapshot
+	n       *node
+	stageID uint64
+	broken  atomic.Bool // a large file was written to while the upload read it
+}
+
+// ReadAt reads what the file held when the snapshot was taken. The write that breaks a snapshot says so before it
+// touches the file, so that bytes read before broken was set are the old ones.
+func (s *snapshot) ReadAt(p []byte, off int64) (int, error) {
+	k, err := s.Snapshot.ReadAt(p, off)
+	if s.broken.Load() {
+		return 0, commit.ErrBusy
+	}
+	return k, err
+}
+
+// Stale reports whether the content has changed under the snapshot.
+func (s *snapshot) Stale() bool { return s.broken.Load() }
+
+// Close ends the snapshot.
+func (s *snapshot) Close() error {
+	s.n.exclusive.CompareAndSwap(s, nil)
+	err := s.Snapshot.Close()
+	s.n.t.release(s.n)
+	return err
+}
+
+// Snapshot returns stable bytes of an inode's staged file.
+func (t *Tree) Snapshot(ctx context.Context, ino uint64, sync bool) (commit.Snapshot, error) {
+	n := t.acquire(ino)
+	s, err := n.snapshot(ctx, sync)
+	if err != nil {
+		t.release(n)
+		return nil, err
+	}
+	return s, nil
+}
+
+func (n *node) snapshot(ctx context.Context, sync bool) (*snapshot, error) {
+	n.t.mu.Lock()
+	writers := n.writers
+	n.t.mu.Unlock()
+	if writers > 0 && !sync {
+		return nil, commit.ErrBusy
+	}
+	n.gate.Lock()
+	err := n.load()
+	f, id := n.file.Load(), n.stageID
+	n.gate.Unlock()
+	if errors.Is(err, syscall.ESTALE) || err == nil && f == nil {
+		return nil, commit.ErrChanged
+	}
+	if err != nil {
+		return nil, err
+	}
+	if err := f.Fill(ctx); err != nil {
+		return nil, err
+	}
+	s := &snapshot{n: n, stageID: id}
+	// Announced before the file is read: a write from here on breaks it.
+	if writers == 0 {
+		n.exclusive.Store(s)
+		n.t.mu.Lock()
+		now := n.writers
+		n.t.mu.Unlock()
+		if now > 0 { // somebody came while the rest was fetched
+			n.exclusive.CompareAndSwap(s, nil)
+			return nil, commit.ErrBusy
+		}
+	}
+	if s.Snapshot, err = f.Snapshot(ctx, stage.SnapshotOptions{Exclusive: writers == 0}); err != nil {
+		n.exclusive.CompareAndSwap(s, nil)
+		return nil, err
+	}
+	return s, nil
+}
+
+// Confirm calls record, with writers held off.
+func (t *Tree) Confirm(ino uint64, s commit.Snapshot, record func(unchanged bool) (uint64, error)) error {
+	snap := s.(*snapshot)
+	n := snap.n
+	n.gate.Lock()
+	defer n.gate.Unlock()
+	f := n.file.Load()
+	unchanged := f != nil && n.stageID == snap.stageID && f.Gen() == snap.Gen()
+	content, err := record(unchanged)
+	if err == nil && content != 0 {
+		n.staged = false
+	}
+	return err
+}
+
+// Localise makes all bytes of a file local.
+func (t *Tree) Localise(ctx context.Context, ino uint64) error {
+	row, err := t.knownAttrs(ctx, ino)
+	if err != nil {
+		if catalog.IsNotFound(err) {
+			return nil
+		}
+		return err
+	}
+	if row.IsSymlink() {
+		if _, err := t.Readlink(ctx, ino); err != nil {
+			return err
+		}
+		return nil
+	}
+	if !row.IsFile() {
+		return nil
+	}
+	n := t.acquire(ino)
+	defer t.release(n)
+	if err := n.stageNow(false); errors.Is(err, syscall.ESTALE) {
+		return nil // the row is gone: nobody needs the bytes
+	} else if err != nil {
+		return err
+	}
+	err = n.file.Load().Fill(ctx)
+	if errors.Is(err, syscall.ESTALE) && row.Parent == 0 {
+		t.o.Logger.Warn("the object of an unlinked file that is still open has gone; its readers get ESTALE", "key", row.Key)
+	} else if err != nil {
+		return err
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.held[row.Key] == ino {
+		delete(t.held, row.Key)
+	}
+	return nil
+}
+
+// Moved keeps what the read cache has of a content whose object has another key or version now.
+func (t *Tree) Moved(content uint64, key string, v provider.Version) {
+	if err := t.cache.Retarget(cache.ID(content), key, v); err != nil {
+		t.o.Logger.Debug("the read cache forgets a file that was renamed", "key", key, "err", err)
+		t.cache.Drop(cache.ID(content))
+	}
+}
+
+// Held returns the unlinked inode with an open handle that still reads the object at key; 0 when there is none.
+func (t *Tree) Held(key string) uint64 {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.held[key]
+}
+
+// FsyncDir returns when a directory's entries are in the store.
+func (t *Tree) FsyncDir(ctx context.Context, ino uint64) error {
+	if t.o.ReadOnly {
+		return nil
+	}
+	if ino == Root {
+		return t.Flush(ctx, nil)
+	}
+	var inos []uint64
+	var keys []string
+	err := t.cat.View(func(tx *catalog.Tx) error {
+		dir, err := getDir(tx, ino)
+		if err != nil || dir.Parent == 0 {
+			return err
+		}
+		prefix, err := tx.Key(dir)
+		if err != nil {
+			return errGone(err)
+		}
+		dirty, err := tx.DirtyIn(ino)
+		if err != nil {
+			return err
+		}
+		for _, n := range dirty {
+			inos = append(inos, n.Ino)
+		}
+		doomed, err := tx.DoomedBelow(prefix, 1<<20)
+		for _, d := range doomed {
+			if t.Held(d.Key) == 0 {
+				keys = append(keys, d.Key)
+			}
+		}
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	for _, child := range inos {
+		n := t.acquire(child)
+		err := n.persist()
+		t.release(n)
+		if err != nil {
+			return err
+		}
+	}
+	if err := t.commit.Sync(ctx, inos...); err != nil {
+		return err
+	}
+	return t.commit.SyncDoomed(ctx, keys...)
+}

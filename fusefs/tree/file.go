@@ -1,0 +1,188 @@
+package tree
+
+import (
+	"context"
+	"errors"
+	"sync/atomic"
+	"syscall"
+
+	"sharefs/fusefs/catalog"
+	"sharefs/fusefs/stage"
+)
+
+// File is an open file description.
+type File struct {
+	n        *node
+	writes   bool
+	released atomic.Bool
+}
+
+var _ Handle = (*File)(nil)
+
+// newFile makes a handle of a node that is in use, and takes that use over.
+func (t *Tree) newFile(n *node, flags uint32) *File {
+	f := &File{n: n, writes: flags&syscall.O_ACCMODE != syscall.O_RDONLY}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	n.handles++
+	if f.writes {
+		n.writers++
+	}
+	return f
+}
+
+// Open opens a file.
+func (t *Tree) Open(ctx context.Context, ino uint64, flags uint32) (Handle, error) {
+	writes := flags&syscall.O_ACCMODE != syscall.O_RDONLY
+	if t.o.ReadOnly && (writes || flags&syscall.O_TRUNC != 0) {
+		return nil, syscall.EROFS
+	}
+	row, err := t.knownAttrs(ctx, ino)
+	if err != nil {
+		return nil, errGone(err)
+	}
+	switch {
+	case row.IsDir():
+		return nil, syscall.EISDIR
+	case row.IsSymlink():
+		return nil, syscall.ELOOP
+	}
+	f := t.newFile(t.acquire(ino), flags)
+	if err := f.mayOpen(); err != nil {
+		f.Release()
+		return nil, err
+	}
+	if flags&syscall.O_TRUNC != 0 {
+		err := f.n.change(true, func(s *stage.File) error { return s.Truncate(t.ctx, 0) })
+		if err == nil {
+			err = f.n.persist()
+		}
+		if err != nil {
+			f.Release()
+			return nil, err
+		}
+	}
+	return f, nil
+}
+
+// mayOpen looks at the row once more, now that the node is in use: an unlink from here on sees that the file is open. What
+// was unlinked just before, or is opened through /proc/PID/fd, can be opened while its bytes can still be had.
+func (f *File) mayOpen() error {
+	t := f.n.t
+	return t.cat.View(func(tx *catalog.Tx) error {
+		row, err := tx.Get(f.n.ino)
+		if err != nil || row.Parent != 0 || row.Stage != 0 || row.Size == 0 {
+			return errGone(err)
+		}
+		t.mu.Lock()
+		defer t.mu.Unlock()
+		if s := f.n.file.Load(); s != nil && s.Present() || t.held[row.Key] == row.Ino {
+			return nil
+		}
+		if _, doomed, err := tx.DoomedAt(row.Key); err != nil || !doomed {
+			return errors.Join(syscall.ESTALE, err)
+		}
+		t.held[row.Key] = row.Ino
+		return nil
+	})
+}
+
+// Ino returns the inode number.
+func (f *File) Ino() uint64 { return f.n.ino }
+
+// ReadAt reads.
+func (f *File) ReadAt(ctx context.Context, p []byte, off int64) (int, error) {
+	return f.n.readAt(ctx, p, off)
+}
+
+// WriteAt writes.
+func (f *File) WriteAt(ctx context.Context, p []byte, off int64) (k int, err error) {
+	if !f.writes {
+		return 0, syscall.EBADF
+	}
+	if limit := f.n.t.caps.MaxObjectSize; limit > 0 && off+int64(len(p)) > limit {
+		return 0, syscall.EFBIG
+	}
+	err = f.n.change(false, func(s *stage.File) error {
+		k, err = s.WriteAt(ctx, p, off)
+		return err
+	})
+	return k, err
+}
+
+// Allocate is fallocate(2).
+func (f *File) Allocate(ctx context.Context, off, length int64, mode uint32) error {
+	if !f.writes {
+		return syscall.EBADF
+	}
+	if limit := f.n.t.caps.MaxObjectSize; limit > 0 && off+length > limit {
+		return syscall.EFBIG
+	}
+	return f.n.change(false, func(s *stage.File) error { return s.Allocate(ctx, off, length, mode) })
+}
+
+// Seek is lseek(2) for data and holes. What is not staged is data.
+func (f *File) Seek(ctx context.Context, off int64, whence uint32) (int64, error) {
+	if whence != SeekData && whence != SeekHole {
+		return 0, syscall.EINVAL
+	}
+	f.n.gate.RLock()
+	if s := f.n.file.Load(); s != nil {
+		defer f.n.gate.RUnlock()
+		return s.Seek(ctx, off, whence)
+	}
+	f.n.gate.RUnlock()
+	row, err := f.n.row()
+	switch {
+	case err != nil:
+		return 0, err
+	case off < 0 || off >= row.Size:
+		return 0, syscall.ENXIO
+	case whence == SeekHole:
+		return row.Size, nil
+	}
+	return off, nil
+}
+
+// Flush is close(2).
+func (f *File) Flush(context.Context) error {
+	if !f.writes {
+		return nil
+	}
+	return f.n.persist()
+}
+
+// Fsync returns when the file is in the store.
+func (f *File) Fsync(ctx context.Context) error {
+	if f.n.t.o.ReadOnly {
+		return nil
+	}
+	if err := f.n.persist(); err != nil {
+		return err
+	}
+	return f.n.t.commit.Sync(ctx, f.n.ino)
+}
+
+// Release ends the handle.
+func (f *File) Release() {
+	if f.released.Swap(true) {
+		return
+	}
+	t, n := f.n.t, f.n
+	if f.writes {
+		if err := n.persist(); err != nil { // mmap may have written after the last flush
+			t.o.Logger.Error("a change after the last close is known by its staged file only", "inode", n.ino, "err", err)
+		}
+	}
+	t.mu.Lock()
+	n.handles--
+	if f.writes {
+		n.writers--
+	}
+	touch := f.writes && n.writers == 0
+	t.mu.Unlock()
+	t.release(n)
+	if touch && !t.o.ReadOnly {
+		t.commit.Closed(n.ino)
+	}
+}

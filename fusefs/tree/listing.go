@@ -1,0 +1,277 @@
+package tree
+
+import (
+	"context"
+	"strings"
+
+	"sharefs/fusefs/catalog"
+	"sharefs/provider"
+	"sharefs/provider/keycodec"
+)
+
+// listing is one directory's listing while it is taken into the catalog.
+//
+// Nothing in a directory is changed through the mount before it is complete, and a directory becomes incomplete only
+// when nothing is pending (Tree.doubt). So a row that is there already is what an earlier listing told, or what this mount
+// stored; where it is not what the store has now, another program has been there, and the store is right.
+type listing struct {
+	t      *Tree
+	ino    uint64
+	prefix string
+	seen   map[string]bool            // names that the listing told
+	files  map[string]provider.Object // files that have the name of a known directory, which may come later
+	marker bool
+	key    string // of the marker that was known before
+}
+
+// list lists a directory and makes rows of what is there.
+func (t *Tree) list(ctx context.Context, ino uint64) error {
+	l := &listing{t: t, ino: ino, seen: map[string]bool{}, files: map[string]provider.Object{}}
+	known := false
+	err := t.cat.View(func(tx *catalog.Tx) error {
+		row, err := tx.Get(ino)
+		if err != nil {
+			return err
+		}
+		known, l.key = row.Complete, row.Key
+		l.prefix, err = tx.Key(row)
+		return err
+	})
+	if err != nil || known { // known: another listing has just ended, and the directory may be changed from here on
+		return err
+	}
+	for token := ""; ; {
+		page, err := t.store.List(ctx, provider.ListOptions{Prefix: l.prefix, Token: token})
+		if err != nil {
+			return err
+		}
+		if err := t.cat.Update(func(tx *catalog.Tx) error { return l.page(tx, page) }); err != nil || page.Next == "" {
+			return err
+		}
+		token = page.Next
+	}
+}
+
+// page takes one page into the catalog; with the last one the directory is complete.
+func (l *listing) page(tx *catalog.Tx, page provider.Page) error {
+	for _, o := range page.Objects {
+		var err error
+		if o.Key == l.prefix {
+			l.marker, err = true, l.learnMarker(tx, o)
+		} else {
+			err = l.learn(tx, o)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	if page.Next != "" {
+		return nil
+	}
+	for name, o := range l.files {
+		if err := l.replaceDir(tx, name, o); err != nil {
+			return err
+		}
+	}
+	if err := l.forgetRest(tx); err != nil {
+		return err
+	}
+	row, err := tx.Get(l.ino)
+	if err != nil {
+		return err
+	}
+	row.Complete = true
+	if !l.marker && !l.beingStored(row) {
+		row.Known = true // without a marker there is nothing to know
+		row.Key, row.Version, row.Revision = "", "", ""
+	}
+	return tx.Put(row)
+}
+
+// learnMarker notes that the directory has a marker.
+func (l *listing) learnMarker(tx *catalog.Tx, o provider.Object) error {
+	row, err := tx.Get(l.ino)
+	if err != nil || row.Ino == Root || l.beingStored(row) {
+		return err
+	}
+	if row.Revision != "" && row.Revision != o.Revision {
+		row.Known = false
+	}
+	row.Key, row.Version, row.Revision = o.Key, o.Version, o.Revision
+	l.attrs(row, o)
+	return tx.Put(row)
+}
+
+// beingStored reports whether the directory's own marker is being stored, or was since the listing began: then the
+// listing does not tell of it.
+func (l *listing) beingStored(row *catalog.Inode) bool {
+	return row.Key != l.key || row.PutKey != "" || !row.Dirty.IsZero()
+}
+
+// attrs takes a row's attributes from a listing, if it tells them or is all that is asked.
+func (l *listing) attrs(row *catalog.Inode, o provider.Object) {
+	if !row.Known && (o.Metadata != nil || l.t.o.Attributes == AttributesListed) {
+		l.t.applyAttrs(row, o)
+	}
+}
+
+// learn makes a row of one object, or brings the one that is there up to date.
+func (l *listing) learn(tx *catalog.Tx, o provider.Object) error {
+	component := strings.TrimSuffix(o.Key[len(l.prefix):], "/")
+	if l.ino == Root && component == reservedName {
+		return nil
+	}
+	if !keycodec.Valid(component) {
+		l.t.hidden.Add(1)
+		l.t.o.Logger.Debug("a key that is no path is not shown", "key", o.Key)
+		return nil
+	}
+	name := keycodec.Decode(component)
+	have, err := tx.Child(l.ino, name)
+	switch {
+	case catalog.IsNotFound(err):
+		l.seen[name] = true
+		return l.add(tx, name, o)
+	case err != nil:
+		return err
+	case have.IsDir() && !o.IsDir():
+		l.files[name] = o
+		return nil
+	case !have.IsDir() && o.IsDir():
+		if l.seen[name] { // both "a" and "a/..." exist: the directory shows, the object stays as it is
+			l.t.hidden.Add(1)
+		}
+		l.seen[name] = true
+		if err := tx.Delete(have.Ino); err != nil {
+			return err
+		}
+		return l.add(tx, name, o)
+	}
+	l.seen[name] = true
+	if have.IsDir() {
+		return l.known(tx, have, o)
+	}
+	return l.update(tx, have, o)
+}
+
+// add makes a row of an object.
+func (l *listing) add(tx *catalog.Tx, name string, o provider.Object) error {
+	row, err := l.t.newRow(tx, l.ino, name)
+	if err != nil {
+		return err
+	}
+	row.Mode = provider.ModeFile
+	if o.IsDir() {
+		row.Mode = provider.ModeDir
+	} else if row.Content, err = tx.NewID(); err != nil {
+		return err
+	}
+	l.t.setStored(row, o)
+	if o.IsDir() && o.Revision == "" {
+		row.Key, row.Version = "", "" // only a common prefix: whether it has a marker is not known
+	}
+	l.attrs(row, o)
+	return tx.Put(row)
+}
+
+// known brings a directory's row up to date, as far as the listing above it tells.
+func (l *listing) known(tx *catalog.Tx, row *catalog.Inode, o provider.Object) error {
+	if o.Revision == "" || o.Metadata == nil {
+		return nil
+	}
+	row.Key, row.Version, row.Revision, row.Known = o.Key, o.Version, o.Revision, false
+	l.attrs(row, o)
+	return tx.Put(row)
+}
+
+// update brings the row of a file or symlink up to date.
+func (l *listing) update(tx *catalog.Tx, row *catalog.Inode, o provider.Object) error {
+	switch {
+	case row.Stage != 0 || !row.Dirty.IsZero():
+		return nil
+	case row.Key == o.Key && row.Version == o.Version && row.StoredSz == o.Size && row.Revision == o.Revision:
+		return nil
+	case row.Key == o.Key && row.Version == o.Version && row.Version != "" && row.Revision == "":
+		row.Revision = o.Revision // the answer to our own request did not tell it
+		return tx.Put(row)
+	}
+	if row.Version != o.Version || row.Version == "" || row.StoredSz != o.Size {
+		id, err := tx.NewID()
+		if err != nil {
+			return err
+		}
+		row.Content = id
+	}
+	l.t.setStored(row, o)
+	row.Known = false
+	l.attrs(row, o)
+	return tx.Put(row)
+}
+
+// replaceDir shows a file in the place of a directory that was known, unless the directory was listed too.
+func (l *listing) replaceDir(tx *catalog.Tx, name string, o provider.Object) error {
+	if l.seen[name] {
+		l.t.hidden.Add(1)
+		return nil
+	}
+	row, err := tx.Child(l.ino, name)
+	if err != nil {
+		return err
+	}
+	l.seen[name] = true
+	if err := forget(tx, row); err != nil {
+		return err
+	}
+	return l.add(tx, name, o)
+}
+
+// forgetRest deletes the rows of what was not listed: another program has deleted it.
+func (l *listing) forgetRest(tx *catalog.Tx) error {
+	const batch = 1000
+	for after := uint64(0); ; {
+		rows, err := tx.Children(l.ino, after, batch)
+		if err != nil {
+			return err
+		}
+		for _, row := range rows {
+			after = row.Ino
+			if l.seen[row.Name] || row.Stage != 0 || !row.Dirty.IsZero() {
+				continue
+			}
+			if err := forget(tx, row); err != nil {
+				return err
+			}
+		}
+		if len(rows) < batch {
+			return nil
+		}
+	}
+}
+
+// forget deletes a row, and everything below it.
+func forget(tx *catalog.Tx, row *catalog.Inode) error {
+	if row.IsDir() {
+		below, err := tx.Below(row.Ino)
+		if err != nil {
+			return err
+		}
+		for _, n := range below {
+			if err := tx.Delete(n.Ino); err != nil {
+				return err
+			}
+		}
+	}
+	return tx.Delete(row.Ino)
+}
+
+// doubt makes every directory incomplete, so that what other programs changed while nothing was mounted is seen: each is
+// listed once more when it is used. While something is pending what is known stays, for it was not wholly stored yet.
+func (t *Tree) doubt() error {
+	return t.cat.Update(func(tx *catalog.Tx) error {
+		pending, err := tx.PendingSummary()
+		if err != nil || pending.Items > 0 {
+			return err
+		}
+		return tx.DoubtAll()
+	})
+}

@@ -1,0 +1,338 @@
+package tree
+
+import (
+	"errors"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"sharefs/cache"
+	"sharefs/fusefs/catalog"
+	"sharefs/fusefs/stage"
+)
+
+// node is a file in memory, while it is open or being stored.
+//
+// Its bytes come from one of two places: the staged file, when there is one, else the read cache. Changing that place
+// (promotion on the first write, demotion after the last close) takes the gate exclusively; reads and writes hold it
+// shared while they use the staged file.
+type node struct {
+	t   *Tree
+	ino uint64
+
+	refs    int // handles and passing users; guarded by Tree.mu
+	handles int // guarded by Tree.mu
+	writers int // handles that can write; guarded by Tree.mu
+
+	gate sync.RWMutex
+	// Guarded by gate.
+	loaded  bool         // file says whether there is a staged file
+	stageID uint64       // of file
+	staged  bool         // the catalog knows file as the inode's content; else it is what the store has
+	src     *cacheSource // open for reading; made on demand
+
+	file      atomic.Pointer[stage.File] // written under gate
+	exclusive atomic.Pointer[snapshot]   // an upload that reads file itself: a write breaks it
+
+	attrMu  sync.Mutex
+	changed bool      // file was changed since the row was written
+	mtime   time.Time // of the last change
+}
+
+// acquire returns the node of an inode, in use until release.
+func (t *Tree) acquire(ino uint64) *node {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	n := t.nodes[ino]
+	if n == nil {
+		n = &node{t: t, ino: ino}
+		t.nodes[ino] = n
+	}
+	n.refs++
+	return n
+}
+
+// openNodes returns every node, in use.
+func (t *Tree) openNodes() []*node {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	list := make([]*node, 0, len(t.nodes))
+	for _, n := range t.nodes {
+		n.refs++
+		list = append(list, n)
+	}
+	return list
+}
+
+// release ends a use. With the last one the node leaves memory, and a file that is stored goes from the stage to the
+// read cache.
+func (t *Tree) release(n *node) {
+	t.mu.Lock()
+	n.refs--
+	last := n.refs == 0
+	t.mu.Unlock()
+	if !last {
+		return
+	}
+	n.gate.Lock()
+	defer n.gate.Unlock()
+	t.mu.Lock()
+	last = n.refs == 0
+	t.mu.Unlock()
+	if !last {
+		return
+	}
+	n.closeLocked()
+	t.mu.Lock()
+	if n.refs == 0 && t.nodes[n.ino] == n {
+		delete(t.nodes, n.ino)
+	}
+	var freed []string
+	for key, ino := range t.held {
+		if ino == n.ino {
+			delete(t.held, key)
+			freed = append(freed, key)
+		}
+	}
+	forgotten := t.unlinked[n.ino]
+	t.mu.Unlock()
+	for _, key := range freed {
+		t.commit.TouchDoomed(key)
+	}
+	if forgotten {
+		t.dropRow(n.ino)
+	}
+}
+
+// close closes a node at the end of the tree, whoever still has it.
+func (n *node) close() error {
+	n.gate.Lock()
+	defer n.gate.Unlock()
+	n.closeLocked()
+	return nil
+}
+
+// closeLocked gives up the node's place of bytes. It is called with the gate locked.
+func (n *node) closeLocked() {
+	n.closeSource()
+	f := n.file.Swap(nil)
+	staged := n.staged
+	n.loaded, n.staged = false, false
+	if f == nil {
+		return
+	}
+	row, err := n.row()
+	switch {
+	case err != nil:
+		_ = f.Close()
+		n.t.removeStaged(n.stageID) // of a create that failed: there is no row
+	case row.Parent == 0 && !staged:
+		_ = f.Close()
+		n.t.removeStaged(n.stageID) // stored and unlinked: the row does not name it
+	case row.Parent == 0:
+		_ = f.Close() // it goes with the row, when the kernel has forgotten the inode
+	case staged:
+		_ = f.Close()
+	default:
+		n.demote(f, row)
+	}
+}
+
+// demote gives a staged file that is stored to the read cache.
+func (n *node) demote(f *stage.File, row *catalog.Inode) {
+	size := f.Size()
+	path, err := f.Detach()
+	if err != nil || size != row.StoredSz || row.Key == "" {
+		// Promoted, not wholly read and not changed; or changed in the store since. The cache starts anew.
+		_ = f.Close()
+		_ = n.t.stage.Remove(stage.ID(n.stageID))
+		return
+	}
+	err = n.t.cache.Give(cacheObject(row), path)
+	if err != nil {
+		n.t.o.Logger.Warn("a stored file is not kept in the read cache", "err", err)
+		_ = n.t.stage.Remove(stage.ID(n.stageID))
+	}
+}
+
+// row returns the inode's row.
+func (n *node) row() (row *catalog.Inode, err error) {
+	err = n.t.cat.View(func(tx *catalog.Tx) (err error) {
+		row, err = tx.Get(n.ino)
+		return err
+	})
+	if catalog.IsNotFound(err) {
+		return nil, syscall.ESTALE
+	}
+	return row, err
+}
+
+// load opens the staged file, if the catalog names one. It is called with the gate locked.
+func (n *node) load() error {
+	if n.loaded {
+		return nil
+	}
+	row, err := n.row()
+	if err != nil {
+		return err
+	}
+	if row.Stage != 0 {
+		f, err := n.t.stage.Load(stage.ID(row.Stage), n.t.base(n.ino))
+		if err != nil {
+			n.t.o.Logger.Error("a staged file cannot be opened", "inode", n.ino, "err", err)
+			return syscall.EIO
+		}
+		n.file.Store(f)
+		n.stageID, n.staged = row.Stage, true
+	}
+	n.loaded = true
+	return nil
+}
+
+// change calls f with the staged file, which the catalog knows, and notes that it has changed. The gate is held shared
+// meanwhile. truncate: the old bytes are not needed.
+func (n *node) change(truncate bool, f func(*stage.File) error) error {
+	for {
+		n.gate.RLock()
+		if file := n.file.Load(); file != nil && n.staged {
+			if snap := n.exclusive.Swap(nil); snap != nil {
+				snap.broken.Store(true)
+			}
+			gen := file.Gen()
+			err := f(file)
+			if file.Gen() != gen || err == nil {
+				n.attrMu.Lock()
+				n.changed, n.mtime = true, n.t.o.Now()
+				n.attrMu.Unlock()
+			}
+			n.gate.RUnlock()
+			return err
+		}
+		n.gate.RUnlock()
+		if err := n.stageNow(truncate); err != nil {
+			return err
+		}
+	}
+}
+
+// stageNow makes the staged file the inode's content.
+func (n *node) stageNow(truncate bool) error {
+	n.gate.Lock()
+	defer n.gate.Unlock()
+	if err := n.load(); err != nil {
+		return err
+	}
+	if n.file.Load() != nil && n.staged {
+		return nil
+	}
+	n.closeSource()
+	before := n.file.Load()
+	err := n.t.cat.Update(func(tx *catalog.Tx) error {
+		row, err := tx.Get(n.ino)
+		if err != nil {
+			return errGone(err)
+		}
+		if n.file.Load() == nil {
+			if err := n.promote(tx, row, truncate); err != nil {
+				return err
+			}
+		}
+		f := n.file.Load()
+		row.Stage, row.StageMtime = n.stageID, f.ModTime()
+		if row.Parent != 0 {
+			n.t.markDirty(tx, row)
+		}
+		tx.After(func() { n.staged = true })
+		return tx.Put(row)
+	})
+	if f := n.file.Load(); err != nil && f != before {
+		// What was promoted is not the inode's content: the catalog does not know it.
+		n.file.Store(nil)
+		_ = f.Close()
+		n.t.removeStaged(n.stageID)
+	}
+	return err
+}
+
+// promote makes a staged file of what the read cache has of the inode's content; the rest comes from the store when it
+// is needed.
+func (n *node) promote(tx *catalog.Tx, row *catalog.Inode, truncate bool) error {
+	id, err := tx.NewID()
+	if err != nil {
+		return err
+	}
+	var f *stage.File
+	if truncate || row.Size == 0 {
+		f, err = n.t.stage.Create(stage.ID(id))
+		n.t.cache.Drop(cache.ID(row.Content))
+	} else {
+		var present []cache.Range
+		present, _, err = n.t.cache.Take(cacheObject(row), n.t.stage.Path(stage.ID(id)))
+		if errors.Is(err, cache.ErrOpen) {
+			present, err = nil, nil // busy for a moment: the bytes come from the store again
+		}
+		if err != nil {
+			return err
+		}
+		ranges := make([]stage.Range, len(present))
+		for i, r := range present {
+			ranges[i] = stage.Range{Off: r.Off, Len: r.Len}
+		}
+		f, err = n.t.stage.Adopt(stage.ID(id), row.Size, ranges, n.t.base(n.ino)(row.Size))
+	}
+	if err != nil {
+		n.t.removeStaged(id)
+		return err
+	}
+	n.stageID = id
+	n.file.Store(f)
+	return nil
+}
+
+// markDirty notes that something is to be stored for a row, which the caller then puts.
+func (t *Tree) markDirty(tx *catalog.Tx, row *catalog.Inode) {
+	if row.Dirty.IsZero() {
+		row.Dirty = t.o.Now()
+	}
+	tx.After(func() { t.commit.Touch(row.Ino) })
+}
+
+// persist writes what only memory knows of a changed file into its row.
+func (n *node) persist() error {
+	n.attrMu.Lock()
+	defer n.attrMu.Unlock()
+	f := n.file.Load()
+	if !n.changed || f == nil {
+		return nil
+	}
+	err := n.t.cat.Update(func(tx *catalog.Tx) error {
+		row, err := tx.Get(n.ino)
+		if err != nil {
+			return err
+		}
+		n.overlay(row, f)
+		row.StageMtime = f.ModTime()
+		if row.Parent != 0 && row.Stage != 0 {
+			n.t.markDirty(tx, row)
+		} else {
+			n.t.markMeta(tx, row) // stored already, with the times of before
+		}
+		return tx.Put(row)
+	})
+	if catalog.IsNotFound(err) {
+		err = nil // unlinked, and forgotten
+	}
+	if err == nil {
+		n.changed = false
+	}
+	return err
+}
+
+// overlay puts what only memory knows onto a row. It is called with attrMu locked.
+func (n *node) overlay(row *catalog.Inode, f *stage.File) {
+	row.Size = f.Size()
+	if n.changed {
+		row.Mtime, row.Ctime = n.mtime, n.mtime
+	}
+}

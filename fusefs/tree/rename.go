@@ -1,0 +1,170 @@
+package tree
+
+import (
+	"context"
+	"errors"
+	"syscall"
+
+	"sharefs/fusefs/catalog"
+	"sharefs/provider/keycodec"
+)
+
+// errUnknown says that something has to be listed before a rename can be decided.
+type errUnknown struct{ ino uint64 }
+
+func (errUnknown) Error() string { return "a directory is not wholly known" }
+
+// Rename gives an inode another name. What was there is replaced, as rename(2) has it. In the catalog it is one
+// transaction, whatever it moves; the store follows.
+func (t *Tree) Rename(ctx context.Context, oldParent uint64, oldName string, newParent uint64, newName string, flags uint32) error {
+	if t.o.ReadOnly {
+		return syscall.EROFS
+	}
+	if flags&^RenameNoReplace != 0 {
+		return syscall.EINVAL
+	}
+	for {
+		for _, dir := range []uint64{oldParent, newParent} {
+			if err := t.complete(ctx, dir); err != nil {
+				return err
+			}
+		}
+		err := t.cat.Update(func(tx *catalog.Tx) error {
+			return t.rename(tx, oldParent, oldName, newParent, newName, flags)
+		})
+		var unknown errUnknown
+		if !errors.As(err, &unknown) {
+			return err
+		}
+		if err := t.completeBelow(ctx, unknown.ino); err != nil {
+			return err
+		}
+	}
+}
+
+func (t *Tree) rename(tx *catalog.Tx, oldParent uint64, oldName string, newParent uint64, newName string, flags uint32) error {
+	row, err := tx.Child(oldParent, oldName)
+	if catalog.IsNotFound(err) {
+		return syscall.ENOENT
+	}
+	if err != nil {
+		return err
+	}
+	to, err := t.mayAdd(tx, newParent, newName, row.IsDir())
+	if err != nil {
+		return err
+	}
+	if row.IsDir() {
+		if err := t.mayMoveDir(tx, row, to, newName); err != nil {
+			return err
+		}
+	}
+	over, err := tx.Child(newParent, newName)
+	switch {
+	case catalog.IsNotFound(err):
+	case err != nil:
+		return err
+	case flags&RenameNoReplace != 0:
+		return syscall.EEXIST
+	case over.Ino == row.Ino:
+		return nil
+	default:
+		if err := mayReplace(tx, row, over); err != nil {
+			return err
+		}
+		if err := t.detach(tx, over); err != nil {
+			return err
+		}
+	}
+	row.Parent, row.Name, row.Ctime = newParent, newName, t.o.Now()
+	t.markDirty(tx, row)
+	if err := tx.Put(row); err != nil {
+		return err
+	}
+	if row.IsDir() {
+		moved, err := tx.MarkStoredBelow(row.Ino, row.Ctime)
+		if err != nil {
+			return err
+		}
+		tx.After(func() {
+			for _, ino := range moved {
+				t.commit.Touch(ino)
+			}
+		})
+	}
+	return t.renamed(tx, oldParent, newParent)
+}
+
+// renamed notes a rename in the directories.
+func (t *Tree) renamed(tx *catalog.Tx, oldParent, newParent uint64) error {
+	from, err := tx.Get(oldParent)
+	if err != nil {
+		return err
+	}
+	if err := t.leave(tx, from); err != nil || oldParent == newParent {
+		return err
+	}
+	to, err := tx.Get(newParent)
+	if err != nil {
+		return err
+	}
+	to.Mtime = t.o.Now()
+	to.Ctime = to.Mtime
+	return tx.Put(to)
+}
+
+// mayMoveDir checks that a directory does not go below itself, that all of it is known, and that the keys below it stay
+// within the store's limit.
+func (t *Tree) mayMoveDir(tx *catalog.Tx, row, to *catalog.Inode, name string) error {
+	for at := to; at.Ino != Root; {
+		if at.Ino == row.Ino {
+			return syscall.EINVAL
+		}
+		up, err := tx.Get(at.Parent)
+		if err != nil {
+			return errGone(err)
+		}
+		at = up
+	}
+	todo, err := tx.IncompleteBelow(row.Ino)
+	if err != nil {
+		return err
+	}
+	if len(todo) > 0 {
+		return errUnknown{row.Ino}
+	}
+	if t.caps.MaxKey == 0 {
+		return nil
+	}
+	from, err := tx.Key(row)
+	if err != nil {
+		return err
+	}
+	prefix, err := tx.Key(to)
+	if err != nil {
+		return err
+	}
+	longest, err := tx.LongestKeyBelow(row.Ino)
+	if err != nil {
+		return err
+	}
+	if longest > 0 && longest-len(from)+len(prefix)+len(keycodec.Encode(name))+1 > t.caps.MaxKey {
+		return syscall.ENAMETOOLONG
+	}
+	return nil
+}
+
+// mayReplace checks that over may be replaced by row.
+func mayReplace(tx *catalog.Tx, row, over *catalog.Inode) error {
+	switch {
+	case row.IsDir() && !over.IsDir():
+		return syscall.ENOTDIR
+	case !row.IsDir() && over.IsDir():
+		return syscall.EISDIR
+	case !over.IsDir():
+		return nil
+	case !over.Complete:
+		return errUnknown{over.Ino}
+	}
+	return mustBeEmpty(tx, over)
+}

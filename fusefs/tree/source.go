@@ -1,0 +1,174 @@
+package tree
+
+import (
+	"context"
+	"errors"
+	"io"
+	"sync"
+	"syscall"
+	"time"
+
+	"sharefs/cache"
+	"sharefs/fusefs/catalog"
+	"sharefs/fusefs/stage"
+	"sharefs/provider"
+)
+
+// cacheSource is the read cache as a node's place of bytes. Its context ends when the node moves to a staged file.
+type cacheSource struct {
+	file   *cache.File
+	ctx    context.Context
+	cancel context.CancelFunc
+	users  sync.WaitGroup
+}
+
+// source returns the read cache's file for reading, in use until users.Done; or nil when there is a staged file.
+func (n *node) source() (*cacheSource, error) {
+	n.gate.Lock()
+	defer n.gate.Unlock()
+	if err := n.load(); err != nil {
+		return nil, err
+	}
+	if n.file.Load() != nil {
+		return nil, nil
+	}
+	if n.src == nil {
+		row, err := n.row()
+		if err != nil {
+			return nil, err
+		}
+		ctx, cancel := context.WithCancel(n.t.ctx)
+		n.src = &cacheSource{ctx: ctx, cancel: cancel, file: n.t.cache.File(cacheObject(row), n.t.fetch(n.ino))}
+	}
+	n.src.users.Add(1)
+	return n.src, nil
+}
+
+// sharedSource is source without the exclusive lock, for when everything is open already.
+func (n *node) sharedSource() *cacheSource {
+	if n.src != nil {
+		n.src.users.Add(1)
+	}
+	return n.src
+}
+
+// readAt reads; io.EOF with fewer bytes than asked.
+func (n *node) readAt(ctx context.Context, p []byte, off int64) (int, error) {
+	for {
+		n.gate.RLock()
+		if f := n.file.Load(); f != nil {
+			k, err := f.ReadAt(ctx, p, off)
+			n.gate.RUnlock()
+			return k, err
+		}
+		src := n.sharedSource()
+		n.gate.RUnlock()
+		if src == nil {
+			var err error
+			if src, err = n.source(); err != nil {
+				return 0, err
+			}
+			if src == nil {
+				continue
+			}
+		}
+		k, err := src.readAt(ctx, p, off)
+		if err != nil && !errors.Is(err, io.EOF) && src.ctx.Err() != nil && ctx.Err() == nil && n.t.ctx.Err() == nil {
+			continue // the bytes are somewhere else now
+		}
+		return k, err
+	}
+}
+
+func (s *cacheSource) readAt(ctx context.Context, p []byte, off int64) (int, error) {
+	defer s.users.Done()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	stop := context.AfterFunc(s.ctx, cancel)
+	defer stop()
+	return s.file.ReadAt(ctx, p, off)
+}
+
+// cacheObject is what the read cache is told of a stored content.
+func cacheObject(row *catalog.Inode) cache.Object {
+	return cache.Object{ID: cache.ID(row.Content), Key: row.Key, Version: row.Version, Size: row.StoredSz}
+}
+
+// closeSource ends reading from the cache: reads under way are taken up elsewhere. The gate is locked.
+func (n *node) closeSource() {
+	if n.src == nil {
+		return
+	}
+	n.src.cancel()
+	n.src.users.Wait()
+	_ = n.src.file.Close()
+	n.src = nil
+}
+
+// base returns how a staged file reads the object that it started from.
+func (t *Tree) base(ino uint64) func(int64) stage.Base {
+	return func(int64) stage.Base { return storedBytes{t, ino} }
+}
+
+// storedBytes reads what the store has for an inode.
+type storedBytes struct {
+	t   *Tree
+	ino uint64
+}
+
+func (b storedBytes) ReadAt(ctx context.Context, p []byte, off int64) (int, error) {
+	r, err := b.t.openStored(ctx, b.ino, off, int64(len(p)))
+	if err != nil {
+		return 0, err
+	}
+	defer r.Close()
+	return io.ReadFull(r, p)
+}
+
+// fetch returns how the read cache gets an inode's bytes.
+func (t *Tree) fetch(ino uint64) cache.Fetch {
+	return func(ctx context.Context, off, length int64) (io.ReadCloser, error) {
+		return t.openStored(ctx, ino, off, length)
+	}
+}
+
+// movePause is how long a read waits before it looks again for an object that is being moved.
+const movePause = 50 * time.Millisecond
+
+// openStored opens the object that the catalog names for an inode. A rename that is being stored may move it away at
+// any moment: then it is looked for once more.
+func (t *Tree) openStored(ctx context.Context, ino uint64, off, length int64) (io.ReadCloser, error) {
+	var last *catalog.Inode
+	for {
+		var row *catalog.Inode
+		err := t.cat.View(func(tx *catalog.Tx) (err error) {
+			row, err = tx.Get(ino)
+			return err
+		})
+		if err != nil {
+			return nil, err
+		}
+		if row.Key == "" {
+			return nil, syscall.ESTALE
+		}
+		if last != nil && row.PutKey != "" {
+			// The object is being moved, or was when the answer got lost: soon the row says where it is.
+			select {
+			case <-time.After(movePause):
+				last = nil
+				continue
+			case <-ctx.Done():
+				return nil, ctx.Err()
+			}
+		}
+		if last != nil && row.Key == last.Key && row.Version == last.Version {
+			t.changedBehind(ctx, row)
+			return nil, syscall.ESTALE
+		}
+		r, _, err := t.store.Open(ctx, row.Key, provider.OpenOptions{Offset: off, Length: length, IfVersion: row.Version})
+		if err == nil || !provider.Is(err, provider.KindNotFound) && !provider.Is(err, provider.KindPrecondition) {
+			return r, err
+		}
+		last = row
+	}
+}

@@ -1,0 +1,365 @@
+// Package tree is the namespace of a mount and its semantics: what a name is, what a read returns, when a change is safe.
+// It drives the catalog (what is known and what is pending), the stage (changed contents), the cache (contents as they are
+// in the store) and the committer (which brings the store up to date). It knows no FUSE types.
+//
+// There is no second tree in memory: an inode is a row of the catalog, and has a node in memory only while it is open or
+// being stored.
+//
+// Lock order: node.gate, then the catalog (inside View and Update), then Tree.mu. Nothing waits for the network, or for
+// another process, under any of them, except that a write which needs bytes of the store that are not local holds
+// its node's gate shared.
+package tree
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"sharefs/cache"
+	"sharefs/fusefs/catalog"
+	"sharefs/fusefs/commit"
+	"sharefs/fusefs/stage"
+	"sharefs/provider"
+)
+
+// Attributes says how much of a file's attributes lives in the store.
+type Attributes uint8
+
+const (
+	// AttributesFull keeps mode, owner, times and xattrs in objects' metadata, and reads them from there: a HEAD for
+	// each object that a stat needs and that is not known, once.
+	AttributesFull Attributes = iota
+	// AttributesListed believes the listing: regular files with the default mode; nothing is written but the bytes.
+	AttributesListed
+)
+
+// DefaultCapacity is what statfs shows as the size of a store that tells none, in bytes: 1 PiB.
+const DefaultCapacity = 1 << 50
+
+// Options are the options of Open. Store and CacheDir must be set.
+type Options struct {
+	Store     provider.Provider
+	StoreName string // what identifies the store: a cache directory belongs to one
+	CacheDir  string // catalog, staged files and read cache; made when it is missing
+
+	UID, GID     uint32 // owner of what the store says nothing of
+	FileMode     uint32 // permission bits of files that the store says nothing of. 0: 0644
+	DirMode      uint32 // of directories. 0: 0755
+	Attributes   Attributes
+	ReadOnly     bool
+	Writeback    time.Duration // quiet time before a change is stored. 0: 1 s
+	WritebackMax time.Duration // at most this after the first change. 0: 30 s
+	IOTimeout    time.Duration // a read, or an fsync, waits about so long for an answer of the store. 0: 60 s
+	CacheSize    int64         // bytes on disk. 0: the cache's default
+	KeepFree     int64         // bytes of the local disk that the read cache leaves free
+	MemorySize   int64         // bytes in memory. 0: the cache's default
+	Parallel     int           // requests at a time, of the committer and for attributes. 0: 16
+	Capacity     int64         // bytes that statfs shows. 0: DefaultCapacity
+	Logger       *slog.Logger
+	Now          func() time.Time
+}
+
+func (o Options) withDefaults() Options {
+	if o.FileMode == 0 {
+		o.FileMode = 0o644
+	}
+	if o.DirMode == 0 {
+		o.DirMode = 0o755
+	}
+	if o.IOTimeout <= 0 {
+		o.IOTimeout = time.Minute
+	}
+	if o.Parallel <= 0 {
+		o.Parallel = 16
+	}
+	if o.Capacity <= 0 {
+		o.Capacity = DefaultCapacity
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	return o
+}
+
+// Tree is an open namespace. It implements Namespace and is safe for concurrent use.
+type Tree struct {
+	o      Options
+	store  provider.Provider
+	caps   provider.Capabilities
+	cat    *catalog.Catalog
+	stage  *stage.Store
+	cache  *cache.Cache
+	commit *commit.Committer
+	lock   *os.File
+
+	ctx    context.Context // ends with the tree
+	cancel context.CancelFunc
+	wg     sync.WaitGroup
+
+	hidden atomic.Int64 // keys of the store that are no path
+
+	mu       sync.Mutex
+	nodes    map[uint64]*node
+	held     map[string]uint64 // keys of objects that an open handle of an unlinked file still reads
+	unlinked map[uint64]bool   // unlinked inodes whose rows are kept until the kernel has forgotten them: true when it has
+	loads    map[uint64]*load  // directories that are being listed
+	attrs    map[uint64]*load  // inodes whose attributes are being fetched
+	ahead    map[uint64]int    // for each directory how many attributes were fetched ahead at the last time
+	attrSem  chan struct{}
+}
+
+var _ Namespace = (*Tree)(nil)
+
+// Open opens the namespace of a store over a cache directory, takes up what an earlier process left to be stored, and
+// starts storing it.
+func Open(ctx context.Context, o Options) (_ *Tree, err error) {
+	o = o.withDefaults()
+	t := &Tree{o: o, store: o.Store, caps: o.Store.Capabilities(),
+		nodes: map[uint64]*node{}, held: map[string]uint64{}, unlinked: map[uint64]bool{},
+		loads: map[uint64]*load{}, attrs: map[uint64]*load{}, ahead: map[uint64]int{}, attrSem: make(chan struct{}, o.Parallel)}
+	t.ctx, t.cancel = context.WithCancel(context.Background())
+	defer func() {
+		if err != nil {
+			t.closeAll()
+		}
+	}()
+	if err := os.MkdirAll(o.CacheDir, 0o700); err != nil {
+		return nil, fmt.Errorf("cache directory: %w", err)
+	}
+	if t.lock, err = lockDir(o.CacheDir); err != nil {
+		return nil, err
+	}
+	if t.cat, err = catalog.Open(ctx, o.CacheDir); err != nil {
+		return nil, err
+	}
+	if err := t.bind(); err != nil {
+		return nil, err
+	}
+	if t.stage, err = stage.Open(filepath.Join(o.CacheDir, "stage"), stage.Options{Logger: o.Logger}); err != nil {
+		return nil, err
+	}
+	t.cache, err = cache.Open(filepath.Join(o.CacheDir, "cache"),
+		cache.Options{Owner: t.cat.ID(), Size: o.CacheSize, KeepFree: o.KeepFree, Memory: o.MemorySize, Logger: o.Logger})
+	if err != nil {
+		return nil, err
+	}
+	if err := t.recover(); err != nil {
+		return nil, err
+	}
+	if err := t.doubt(); err != nil {
+		return nil, err
+	}
+	t.commit = commit.New(o.Store, t.cat, t, commit.Options{Writeback: o.Writeback, WritebackMax: o.WritebackMax,
+		Parallel: o.Parallel, Attributes: o.Attributes == AttributesFull, DirMode: o.DirMode, UID: o.UID, GID: o.GID,
+		Patience: o.IOTimeout / 3, Logger: o.Logger, Now: o.Now})
+	if o.ReadOnly {
+		return t, nil
+	}
+	return t, t.commit.Start()
+}
+
+// ErrLocked says that another process uses the cache directory.
+var ErrLocked = errors.New("in use by another sharefs")
+
+// lockDir takes the cache directory's lock, which goes with the process.
+func lockDir(dir string) (*os.File, error) {
+	path := filepath.Join(dir, "lock")
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("cache directory: %w", err)
+	}
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		defer f.Close()
+		if errors.Is(err, syscall.EWOULDBLOCK) {
+			holder := make([]byte, 64)
+			n, _ := f.ReadAt(holder, 0)
+			return nil, fmt.Errorf("cache directory %s: %w (process %s): unmount that one, or choose another --cache-dir", dir, ErrLocked, holder[:n])
+		}
+		return nil, fmt.Errorf("cache directory %s: lock: %w", dir, err)
+	}
+	if err := f.Truncate(0); err == nil {
+		_, _ = fmt.Fprintf(f, "%d", os.Getpid()) // for people only
+	}
+	return f, nil
+}
+
+// bind makes sure that the catalog belongs to this store, and makes the root.
+func (t *Tree) bind() error {
+	return t.cat.Update(func(tx *catalog.Tx) error {
+		have, err := tx.Bind(t.o.StoreName)
+		if err != nil {
+			return err
+		}
+		if have != t.o.StoreName {
+			return fmt.Errorf("cache directory %s belongs to the store %s: choose another --cache-dir for %s", t.o.CacheDir, have, t.o.StoreName)
+		}
+		_, err = tx.Get(Root)
+		if !catalog.IsNotFound(err) {
+			return err
+		}
+		now := t.o.Now()
+		return tx.Put(&catalog.Inode{Ino: Root, Mode: provider.ModeDir | t.o.DirMode, UID: t.o.UID, GID: t.o.GID,
+			Atime: now, Mtime: now, Ctime: now, Known: true})
+	})
+}
+
+// recover takes up what an earlier process left: files that were written and not closed, files that were unlinked and
+// still open, staged files that nothing refers to.
+func (t *Tree) recover() error {
+	wanted := map[stage.ID]bool{}
+	err := t.cat.Update(func(tx *catalog.Tx) error {
+		gone, err := tx.Unlinked()
+		if err != nil {
+			return err
+		}
+		for _, n := range gone {
+			if err := tx.Delete(n.Ino); err != nil {
+				return err
+			}
+		}
+		staged, err := tx.Staged()
+		if err != nil {
+			return err
+		}
+		for _, n := range staged {
+			if err := t.recoverStaged(tx, n); err != nil {
+				return err
+			}
+			wanted[stage.ID(n.Stage)] = true
+		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("recovery: %w", err)
+	}
+	ids, err := t.stage.IDs()
+	if err != nil {
+		return fmt.Errorf("recovery: %w", err)
+	}
+	for _, id := range ids {
+		if !wanted[id] {
+			if err := t.stage.Remove(id); err != nil {
+				return fmt.Errorf("recovery: %w", err)
+			}
+		}
+	}
+	return nil
+}
+
+// recoverStaged brings a row up to date with its staged file, which may have been written after the last close.
+func (t *Tree) recoverStaged(tx *catalog.Tx, n *catalog.Inode) error {
+	f, err := t.stage.Load(stage.ID(n.Stage), t.base(n.Ino))
+	if err != nil {
+		// The row stays and is shown as a problem by the committer, for as long as the file is missing.
+		t.o.Logger.Error("a staged file cannot be read: its changes cannot be stored", "path", tx.Path(n), "err", err)
+		return nil
+	}
+	defer f.Close()
+	if f.ModTime().Equal(n.StageMtime) && f.Size() == n.Size {
+		return nil
+	}
+	if !f.ModTime().Equal(n.StageMtime) && f.ModTime().After(n.Mtime) {
+		n.Mtime, n.Ctime = f.ModTime(), f.ModTime()
+	}
+	n.Size, n.StageMtime = f.Size(), f.ModTime()
+	if n.Dirty.IsZero() {
+		n.Dirty = t.o.Now()
+	}
+	return tx.Put(n)
+}
+
+// Status is what a mount can say of itself.
+type Status struct {
+	Store    string           `json:"store"`
+	ReadOnly bool             `json:"read_only"`
+	Pending  commit.Pending   `json:"pending"`
+	Stuck    []commit.Problem `json:"stuck"`
+	Cache    cache.Stats      `json:"cache"`
+	Files    int64            `json:"files"` // known
+	Dirs     int64            `json:"directories"`
+	Bytes    int64            `json:"bytes"`       // of known files
+	Hidden   int64            `json:"hidden_keys"` // keys of the store that are no path, seen since the mount
+	Open     int              `json:"open"`        // files that are open or being stored
+}
+
+// Pending is what is still to be stored.
+type Pending = commit.Pending
+
+// Problem is something that could not be stored.
+type Problem = commit.Problem
+
+// Status returns how things are. It never waits for the store.
+func (t *Tree) Status() (Status, error) {
+	p, err := t.commit.Pending()
+	u := t.cat.Usage()
+	t.mu.Lock()
+	open := len(t.nodes)
+	t.mu.Unlock()
+	return Status{Store: t.o.StoreName, ReadOnly: t.o.ReadOnly, Pending: p, Stuck: t.commit.Problems(), Cache: t.cache.Stats(),
+		Files: u.Files, Dirs: u.Dirs, Bytes: u.Bytes, Hidden: t.hidden.Load(), Open: open}, err
+}
+
+// Flush stores everything that is pending and returns when that is done, or with the first error. progress may be nil.
+func (t *Tree) Flush(ctx context.Context, progress func(Pending)) error {
+	if t.o.ReadOnly {
+		return nil
+	}
+	for _, n := range t.openNodes() {
+		err := n.persist()
+		t.release(n)
+		if err != nil {
+			return err
+		}
+	}
+	return t.commit.Flush(ctx, progress)
+}
+
+// Close ends the tree. What is pending stays in the cache directory, for the next Open; Flush before stores it.
+func (t *Tree) Close() error {
+	t.cancel()
+	t.commit.Close()
+	t.wg.Wait()
+	var errs []error
+	for _, n := range t.openNodes() {
+		errs = append(errs, n.persist(), n.close())
+	}
+	return errors.Join(append(errs, t.closeAll())...)
+}
+
+func (t *Tree) closeAll() error {
+	t.cancel()
+	var errs []error
+	if t.cache != nil {
+		errs = append(errs, t.cache.Close())
+	}
+	if t.cat != nil {
+		errs = append(errs, t.cat.Close())
+	}
+	if t.lock != nil {
+		errs = append(errs, t.lock.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// Statfs returns the store's size and what is left of it, as far as the catalog knows. It never waits.
+func (t *Tree) Statfs() Statfs {
+	const block = 4096
+	u := t.cat.Usage()
+	total := uint64(t.o.Capacity / block)
+	used := uint64((u.Bytes + block - 1) / block)
+	const inodes = 1 << 40
+	return Statfs{BlockSize: block, Blocks: total, BlocksFree: total - min(used, total),
+		Files: inodes, FilesFree: inodes - uint64(u.Files+u.Dirs), MaxNameSize: maxName}
+}
