@@ -1,0 +1,46 @@
+package main
+
+import (
+	"os"
+
+	"github.com/spf13/cobra"
+
+	"sharefs/cmd/sharefs/internal/control"
+	"sharefs/cmd/sharefs/internal/exit"
+)
+
+func newFlush() *cobra.Command {
+	return &cobra.Command{
+		Use:               "flush DIR",
+		Short:             "Wait until everything is stored",
+		Long:              "flush returns when everything that was changed before is in the store. When the store refuses something it fails and says what.",
+		Args:              arguments(1, 1, "one argument: DIR"),
+		ValidArgsFunction: completeMounts,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			rt, err := runtimeOf(cmd)
+			if err != nil {
+				return err
+			}
+			ctx, cancel := untilInterrupted()
+			defer cancel()
+			p, err := findPlace(rt, args[0])
+			if err != nil {
+				return err
+			}
+			d, err := p.alive(ctx)
+			if err != nil {
+				return err
+			}
+			bar := newProgress(os.Stderr)
+			out, err := d.Flush(ctx, bar.show)
+			bar.end()
+			if err != nil {
+				return unanswered(ctx, err, "not everything of "+d.Dir+" is stored yet")
+			}
+			if out.Result != control.Stored {
+				return exit.Errorf(exit.NotStored, "%s: %s", d.Dir, notStored(out))
+			}
+			return nil
+		},
+	}
+}

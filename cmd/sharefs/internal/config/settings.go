@@ -1,0 +1,108 @@
+// Package config holds the settings of a mount and where they come from. One table (Settings.Options) names every
+// setting; the same name is a flag (--cache-size), an environment variable (SHAREFS_CACHE_SIZE), a key of the config
+// file (cache-size) and a word of -o. Where several give a value the order is: flag or -o, environment, config file,
+// default.
+//
+// It holds no secrets: those come from where the store's own tools keep them.
+package config
+
+import (
+	"os"
+	"time"
+)
+
+// Settings are what a mount is told. Paths are absolute.
+type Settings struct {
+	UID, GID            uint32
+	Umask               uint32 // for FileMode and DirMode where those are 0
+	FileMode, DirMode   uint32 // permission bits; 0: from Umask. See Modes.
+	AllowOther          bool
+	ReadOnly            bool
+	Attributes          string // AttributesFull or AttributesListed
+	CacheDir            string // empty: Places.Cache
+	CacheSize           int64  // bytes
+	Memory              int64  // bytes
+	Writeback           time.Duration
+	IOTimeout           time.Duration
+	OpenTimeout         time.Duration
+	Parallel            int
+	Foreground          bool
+	LogFile             string // empty: Places.Log in the background, stderr in the foreground
+	LogLevel, LogFormat string
+	DebugFUSE           bool
+}
+
+// Words of Settings.Attributes, LogLevel and LogFormat.
+const (
+	AttributesFull   = "full"
+	AttributesListed = "listed"
+	FormatText       = "text"
+	FormatJSON       = "json"
+)
+
+// Defaults are the settings when nobody says anything.
+func Defaults() Settings {
+	return Settings{
+		UID:         uint32(os.Geteuid()),
+		GID:         uint32(os.Getegid()),
+		Umask:       0o022,
+		Attributes:  AttributesFull,
+		CacheSize:   10 << 30,
+		Memory:      128 << 20,
+		Writeback:   time.Second,
+		IOTimeout:   time.Minute,
+		OpenTimeout: 20 * time.Second,
+		Parallel:    16,
+		LogLevel:    "info",
+		LogFormat:   FormatText,
+	}
+}
+
+// Modes returns the permission bits of files and of directories that carry none of their own.
+func (s Settings) Modes() (file, dir uint32) {
+	file, dir = s.FileMode, s.DirMode
+	if file == 0 {
+		file = 0o666 &^ s.Umask
+	}
+	if dir == 0 {
+		dir = 0o777 &^ s.Umask
+	}
+	return file, dir
+}
+
+// Option is one setting.
+type Option struct {
+	Name  string
+	Short string // a letter; may be empty
+	Usage string
+	Value Value // of the Settings that Options was called on
+}
+
+// Options is the table of all settings.
+func (s *Settings) Options() []Option {
+	return []Option{
+		{"read-only", "r", "take no changes", toggle{&s.ReadOnly}},
+		{"allow-other", "", "let other users of this machine in; permissions are checked", toggle{&s.AllowOther}},
+		{"uid", "", "owner of what the store names no owner for", userID(&s.UID)},
+		{"gid", "", "group of what the store names no group for", groupID(&s.GID)},
+		{"umask", "", "bits taken away from 0666 and 0777, where the store names no mode", mode{&s.Umask, true}},
+		{"file-mode", "", "mode of files that the store names none for, instead of --umask", mode{&s.FileMode, false}},
+		{"dir-mode", "", "mode of directories that the store names none for, instead of --umask", mode{&s.DirMode, false}},
+		{"attributes", "", "full: owner, mode, links and times of files as the store keeps them; listed: what a listing tells, and write none",
+			choice{&s.Attributes, []string{AttributesFull, AttributesListed}}},
+		{"cache-dir", "", "where the catalog, what is not stored yet, and the read cache are (default: by the store's name below $XDG_CACHE_HOME/sharefs, for root /var/cache/sharefs)",
+			path{&s.CacheDir, "directory"}},
+		{"cache-size", "", "disk for the read cache", size{&s.CacheSize, 16 << 20}},
+		{"memory", "", "memory for the read cache", size{&s.Memory, 1 << 20}},
+		{"writeback", "", "a file is stored after this long without another change to it", duration{&s.Writeback, time.Millisecond, time.Hour}},
+		{"parallel", "", "requests to the store at a time", count{&s.Parallel, 1, 1024}},
+		{"io-timeout", "", "a read or an fsync that the store does not answer fails after this long", duration{&s.IOTimeout, time.Second, 24 * time.Hour}},
+		{"open-timeout", "", "mount fails when the store does not answer within this time", duration{&s.OpenTimeout, time.Second, time.Hour}},
+		{"foreground", "f", "stay in the foreground and log to stderr", toggle{&s.Foreground}},
+		{"log-file", "", "log to this file (default in the background: below $XDG_STATE_HOME/sharefs, for root /var/log/sharefs; reopened at SIGHUP)",
+			path{&s.LogFile, "file"}},
+		{"log-level", "", "how much to log", choice{&s.LogLevel, []string{"debug", "info", "warn", "error"}}},
+		{"log-format", "", "how to log", choice{&s.LogFormat, []string{FormatText, FormatJSON}}},
+		{"debug-fuse", "", "log every request of the kernel", toggle{&s.DebugFUSE}},
+	}
+}

@@ -1,0 +1,28 @@
+// Command sharefs mounts an object store as a filesystem. Each subcommand is one thin file; how settings are read is
+// in internal/config, the life of a daemon in internal/daemon, the talk between commands and daemons in
+// internal/control.
+package main
+
+import (
+	"fmt"
+	"os"
+	"strings"
+
+	"sharefs/cmd/sharefs/internal/exit"
+)
+
+func main() { os.Exit(int(run(os.Args[1:]))) }
+
+// run runs one command and says in one line what went wrong.
+func run(args []string) exit.Code {
+	root := newRoot()
+	root.SetArgs(args)
+	err := root.Execute()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "sharefs: "+oneLine(err))
+	}
+	return exit.CodeOf(err)
+}
+
+// oneLine joins the lines of an error that has several causes.
+func oneLine(err error) string { return strings.ReplaceAll(strings.TrimSpace(err.Error()), "\n", "; ") }

@@ -1,0 +1,194 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"sharefs/cmd/sharefs/internal/config"
+	"sharefs/cmd/sharefs/internal/control"
+	life "sharefs/cmd/sharefs/internal/daemon"
+	"sharefs/cmd/sharefs/internal/exit"
+	"sharefs/fusefs"
+	"sharefs/fusefs/tree"
+	"sharefs/provider"
+	"sharefs/provider/all"
+	"sharefs/provider/retry"
+	"sharefs/provider/stack"
+)
+
+// open opens the store and mounts it. When it fails it takes back what it made.
+func (j *job) open(ctx context.Context, h life.Host) (_ life.Opened, err error) {
+	made := &directories{}
+	defer func() {
+		if err != nil {
+			made.takeBack()
+		}
+	}()
+	store, err := j.openStore(ctx, h, made)
+	if err != nil {
+		return life.Opened{}, err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, store.Close())
+		}
+	}()
+	id, err := j.location.ID(ctx)
+	if err != nil {
+		return life.Opened{}, j.storeError(err)
+	}
+	cacheDir, err := j.cacheDir(id, made)
+	if err != nil {
+		return life.Opened{}, err
+	}
+	sameCache := func(other control.Entry) bool { return other.CacheDir == cacheDir && other.PID != os.Getpid() }
+	if err := life.AwaitFree(ctx, j.runtime, h, sameCache); err != nil {
+		return life.Opened{}, exit.Errorf(exit.Busy, "the cache directory %s is in use: %w", cacheDir, err)
+	}
+	mounted, err := fusefs.Mount(ctx, j.mountOptions(store, id, cacheDir, h))
+	if err != nil {
+		return life.Opened{}, mountError(err)
+	}
+	a := &adapter{mounted: mounted, store: store, counts: store.Snapshot, log: h.Log}
+	if j.location.Scheme() == "mem" && j.settings.CacheDir == "" {
+		a.scratch = cacheDir
+	}
+	return life.Opened{Mount: a, Store: store.String(), CacheDir: cacheDir, ReadOnly: j.settings.ReadOnly}, nil
+}
+
+// openStore opens the store, and makes sure that it answers.
+func (j *job) openStore(ctx context.Context, h life.Host, made *directories) (*stack.Stack, error) {
+	if j.embedded {
+		if err := made.make(j.location.Dir()); err != nil {
+			return nil, exit.Errorf(exit.Store, "embedded default store: %w", err)
+		}
+	}
+	ctx, cancel := context.WithTimeout(ctx, j.settings.OpenTimeout)
+	defer cancel()
+	driver, err := j.location.Open(ctx, all.Options{ReadOnly: j.settings.ReadOnly, Logger: h.Log})
+	if err != nil {
+		return nil, j.storeError(err)
+	}
+	store, err := stack.New(driver, stack.Options{Prefix: j.location.Prefix(), ReadOnly: j.settings.ReadOnly, Logger: h.Log,
+		Retry: retry.Options{MaxElapsed: j.settings.IOTimeout, AttemptTimeout: j.settings.IOTimeout,
+			MaxDelay: min(5*time.Second, j.settings.IOTimeout/10)}})
+	if err != nil {
+		return nil, j.storeError(errors.Join(err, driver.Close()))
+	}
+	if j.settings.ReadOnly { // a store that is opened for reading only has not been asked anything yet
+		if _, err := store.List(ctx, provider.ListOptions{Limit: 1}); err != nil {
+			return nil, j.storeError(errors.Join(err, store.Close()))
+		}
+	}
+	return store, nil
+}
+
+// storeError says what to do about a store that cannot be opened.
+func (j *job) storeError(err error) error {
+	hint := ""
+	switch kind := provider.KindOf(err); {
+	case errors.Is(err, context.DeadlineExceeded):
+		return exit.Errorf(exit.Store, "the store %s did not answer within %v: check the endpoint and the network, or give it longer with --open-timeout", j.location, j.settings.OpenTimeout)
+	case kind == provider.KindNoStore:
+		hint = ": check the name, or make it first"
+	case kind == provider.KindAuth:
+		hint = ": check the credentials"
+	case kind == provider.KindDenied:
+		hint = ": these credentials may not use it; to read only, mount with --read-only"
+	case kind == provider.KindUnavailable:
+		hint = ": check the endpoint and the network"
+	}
+	return exit.Errorf(exit.Store, "the store %s cannot be opened: %w%s", j.location, err, hint)
+}
+
+// mountError gives an error of fusefs.Mount its exit code.
+func mountError(err error) error {
+	var fromStore *provider.Error
+	switch {
+	case errors.Is(err, tree.ErrLocked):
+		return exit.With(exit.Busy, err)
+	case errors.As(err, &fromStore):
+		return exit.With(exit.Store, err)
+	}
+	return exit.With(exit.Mountpoint, err)
+}
+
+// cacheDir returns the directory for what is local of the store with the id. That of a store in memory is as short-lived
+// as the store.
+func (j *job) cacheDir(id string, made *directories) (string, error) {
+	if j.settings.CacheDir != "" {
+		return j.settings.CacheDir, nil
+	}
+	if j.location.Scheme() == "mem" {
+		dir, err := os.MkdirTemp("", "sharefs-mem-")
+		made.add(dir)
+		return dir, err
+	}
+	dir, err := j.places.Cache(id)
+	if err != nil {
+		return "", exit.Errorf(exit.Usage, "cache directory: %w: give one with --cache-dir", err)
+	}
+	return dir, nil
+}
+
+func (j *job) mountOptions(store *stack.Stack, id, cacheDir string, h life.Host) fusefs.Options {
+	s := j.settings
+	fileMode, dirMode := s.Modes()
+	attributes := tree.AttributesFull
+	if s.Attributes == config.AttributesListed {
+		attributes = tree.AttributesListed
+	}
+	return fusefs.Options{
+		Store:      store,
+		StoreName:  id,
+		Dir:        j.dir,
+		CacheDir:   cacheDir,
+		AllowOther: s.AllowOther,
+		Debug:      s.DebugFUSE,
+		Logger:     h.Log,
+		Tree: tree.Options{
+			UID: s.UID, GID: s.GID, FileMode: fileMode, DirMode: dirMode,
+			Attributes: attributes,
+			ReadOnly:   s.ReadOnly,
+			Writeback:  s.Writeback,
+			// The tree's own bound, unless that would cut short what was asked for.
+			WritebackMax: max(s.Writeback, 30*time.Second),
+			IOTimeout:    s.IOTimeout,
+			CacheSize:    s.CacheSize,
+			MemorySize:   s.Memory,
+			Parallel:     s.Parallel,
+		},
+	}
+}
+
+// directories are those that a mount has made, to be taken back when it fails. Only empty ones are.
+type directories struct{ made []string }
+
+// make makes a directory and those above it, for this user alone.
+func (d *directories) make(dir string) error {
+	if _, err := os.Stat(dir); err == nil {
+		return nil
+	}
+	if parent := filepath.Dir(dir); parent != dir {
+		if err := d.make(parent); err != nil {
+			return err
+		}
+	}
+	if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, os.ErrExist) {
+		return fmt.Errorf("make it: %w", err)
+	}
+	d.add(dir)
+	return nil
+}
+
+func (d *directories) add(dir string) { d.made = append(d.made, dir) }
+
+func (d *directories) takeBack() {
+	for i := len(d.made) - 1; i >= 0; i-- {
+		_ = os.Remove(d.made[i]) // one that is not empty is somebody's
+	}
+}

@@ -1,0 +1,110 @@
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/dustin/go-humanize"
+
+	"sharefs/cmd/sharefs/internal/control"
+)
+
+// printStatus prints mounts for people.
+func printStatus(w io.Writer, all []mountStatus) error {
+	var b bytes.Buffer
+	if len(all) == 0 {
+		b.WriteString("no mounts\n")
+	}
+	now := time.Now()
+	for i, m := range all {
+		if i > 0 {
+			b.WriteByte('\n')
+		}
+		fmt.Fprintf(&b, "%s  on  %s\n", m.Store, m.Dir)
+		if m.Problem != "" {
+			line(&b, string(m.State), m.Problem)
+			continue
+		}
+		mountText(&b, m.Status, now)
+	}
+	_, err := w.Write(b.Bytes())
+	return err
+}
+
+// line prints one named line.
+func line(b *bytes.Buffer, name, text string) { fmt.Fprintf(b, "  %-9s %s\n", name, text) }
+
+func mountText(b *bytes.Buffer, s control.Status, now time.Time) {
+	state := string(s.State)
+	if s.ReadOnly {
+		state += ", read-only"
+	}
+	line(b, "state", fmt.Sprintf("%s, since %s (%s), pid %d", state, s.Since.Local().Format(time.DateTime), age(now, s.Since), s.PID))
+	line(b, "waiting", waitingText(s.Pending, now))
+	for _, p := range s.Stuck {
+		line(b, "stuck", fmt.Sprintf("%s: %s (%d tries in %s)", p.Path, p.Error, p.Tries, age(now, p.Since)))
+	}
+	line(b, "cache", cacheText(s.Cache))
+	line(b, "requests", requestsText(s.Requests))
+	for _, e := range s.Errors {
+		line(b, e.Level, e.Time.Local().Format(time.DateTime)+" "+e.Message)
+	}
+	line(b, "cache dir", s.CacheDir)
+	if s.LogFile != "" {
+		line(b, "log", s.LogFile)
+	}
+}
+
+func waitingText(p control.Pending, now time.Time) string {
+	if p.Files == 0 {
+		return "nothing, all is stored"
+	}
+	text := pendingText(p)
+	if p.Oldest != nil {
+		text += ", the oldest for " + age(now, *p.Oldest)
+	}
+	return fmt.Sprintf("%s; %d uploading", text, p.Uploading)
+}
+
+func cacheText(c control.Cache) string {
+	text := fmt.Sprintf("%s of %s on disk, %s in memory", bytesText(c.Size), bytesText(c.MaxSize), bytesText(c.Memory))
+	if c.Hits+c.Misses > 0 {
+		text += fmt.Sprintf(", hit rate %.1f %%", 100*c.HitRate)
+	}
+	return text
+}
+
+func requestsText(r control.Requests) string {
+	if len(r.ByKind) == 0 {
+		return "none"
+	}
+	var kinds []string
+	for _, name := range slices.Sorted(maps.Keys(r.ByKind)) {
+		k := r.ByKind[name]
+		text := fmt.Sprintf("%s %s", name, humanize.Comma(k.Count))
+		if k.Errors > 0 {
+			text += fmt.Sprintf(" (%s failed)", humanize.Comma(k.Errors))
+		}
+		kinds = append(kinds, text)
+	}
+	return strings.Join(kinds, ", ")
+}
+
+func bytesText(n int64) string { return humanize.IBytes(uint64(max(n, 0))) }
+
+// age is a rounded time span.
+func age(now, since time.Time) string {
+	d := now.Sub(since)
+	switch {
+	case d < time.Minute:
+		return d.Round(100 * time.Millisecond).String()
+	case d < 48*time.Hour:
+		return d.Round(time.Second).String()
+	}
+	return fmt.Sprintf("%d days", d/(24*time.Hour))
+}
