@@ -1,0 +1,50 @@
+# Targets: build run test race soak lint bench clean. All need Go; test and soak install the rest by test/setup.sh.
+
+VERSION := $(shell git describe --tags --always --dirty 2>/dev/null)
+LDFLAGS := -s -w -X main.version=$(VERSION)
+FIGURES := $(CURDIR)/.run/soak-figures.jsonl
+
+# Tests below test/ start servers and mounts in other processes, where the race detector sees nothing: they run
+# without it in "make test", and with it in "make race".
+UNIT     = $(shell go list ./... | grep -v '^sharefs/test')
+TIMEOUT := 20m
+
+.PHONY: build run test race soak lint bench clean prepare
+
+build:
+	go build -trimpath -ldflags '$(LDFLAGS)' -o bin/sharefs ./cmd/sharefs
+
+# Builds, mounts the embedded store below .run/, writes and reads through it, and says how to go on.
+run: build
+	bash cmd/sharefs/demo.sh
+
+# What tests need: programs from packages, and the servers, built once into the user's cache directory.
+prepare:
+	bash test/setup.sh
+	go run ./test/servers/build
+
+# Both halves run even if the first fails.
+test: build prepare
+	@failed=0; \
+	go test -race -timeout $(TIMEOUT) $(UNIT) || failed=1; \
+	go test -timeout $(TIMEOUT) ./test/... || failed=1; \
+	exit $$failed
+
+race: build prepare
+	go test -race -timeout 60m ./...
+
+# The long counts. Their figures go to docs/soak.md, with the commit.
+soak: build prepare
+	@mkdir -p $(dir $(FIGURES)) && rm -f $(FIGURES)
+	SOAK=1 SOAK_FIGURES=$(FIGURES) go test -count=1 -timeout 6h -v -run Soak ./...
+	go run ./test/soak/report -figures $(FIGURES) -out docs/soak.md
+
+lint:
+	go test -count=1 ./test/lint
+
+bench:
+	go test -run '^$$' -bench . -benchmem ./...
+
+# What is still mounted below .run/ is left alone.
+clean:
+	rm -rf --one-file-system bin .run

@@ -1,0 +1,22 @@
+package test
+
+import (
+	"testing"
+
+	"sharefs/test/harness"
+)
+
+func TestACopiedSourceTreeIsTheSameOnAnotherMachine(t *testing.T) {
+	t.Parallel()
+	source := sourceTree(t, 2000)
+	want := harness.ReadTree(t, source)
+	harness.OnEach(t, func(t *testing.T, s *harness.Store) {
+		m := harness.NewMount(t, s)
+		harness.Run(t, "/", "cp", "-a", source+"/.", m.Path("copy"))
+		harness.MustEqual(t, "the copy, in the mount that wrote it", want, harness.ReadTree(t, m.Path("copy")))
+		m.Unmount()
+		m.RemountEmpty()
+		harness.Run(t, "/", "diff", "-r", "--no-dereference", source, m.Path("copy"))
+		harness.MustEqual(t, "the copy, in a mount with an empty cache", want, harness.ReadTree(t, m.Path("copy")))
+	})
+}

@@ -1,0 +1,310 @@
+package harness
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	// mountTimeout is how long a command of sharefs may take.
+	mountTimeout = 2 * time.Minute
+	// patience is how long a mount may be used before it is taken for hung. The long tests mount anew often.
+	patience = 8 * time.Minute
+	// raceFactor is how much longer all of it takes with the race detector.
+	raceFactor = 4
+)
+
+// limit returns a time limit for the kind of program that is tested.
+func limit(d time.Duration) time.Duration {
+	if Race() {
+		return raceFactor * d
+	}
+	return d
+}
+
+// Mount is a mount of a store, served by a daemon that sharefs mount has started in the background.
+type Mount struct {
+	Dir      string // the mountpoint
+	CacheDir string
+	Store    *Store
+
+	tb      testing.TB
+	base    string // holds all of the mount's directories
+	args    []string
+	pid     int         // of the daemon; 0: there is none
+	hung    atomic.Bool // the daemon was ended because the test took too long
+	release *time.Timer
+}
+
+// NewMount mounts a store with an empty cache directory. The arguments are further flags of sharefs mount. What the test does not unmount
+// is unmounted at its end.
+func NewMount(tb testing.TB, s *Store, args ...string) *Mount {
+	tb.Helper()
+	m := &Mount{Store: s, tb: tb, base: scratch(tb), args: args}
+	m.Dir, m.CacheDir = filepath.Join(m.base, "mnt"), filepath.Join(m.base, "cache")
+	for _, dir := range []string{"mnt", "home", "run", "tmp"} {
+		if err := os.Mkdir(filepath.Join(m.base, dir), 0o700); err != nil {
+			tb.Fatal(err)
+		}
+	}
+	tb.Cleanup(m.cleanup)
+	m.mount()
+	return m
+}
+
+// cleanup leaves nothing behind.
+func (m *Mount) cleanup() {
+	if m.pid != 0 && !m.tb.Failed() {
+		m.Unmount()
+	}
+	if m.pid != 0 {
+		m.Kill()
+	}
+	m.Detach()
+	m.checkRaces()
+	if m.tb.Failed() {
+		m.keep()
+		m.tb.Logf("the last lines of %s:\n%s", m.logFile(), tail(m.log()))
+	}
+}
+
+// keep moves the cache directory to where somebody wants to look at it.
+func (m *Mount) keep() {
+	dir := os.Getenv(keepEnv)
+	if dir == "" {
+		return
+	}
+	kept := filepath.Join(dir, filepath.Base(m.base))
+	if out, err := exec.Command("cp", "-a", m.CacheDir, kept).CombinedOutput(); err != nil {
+		m.tb.Logf("keeping %s: %v: %s", m.CacheDir, err, out)
+		return
+	}
+	m.tb.Logf("the cache directory is kept as %s", kept)
+}
+
+func (m *Mount) logFile() string { return filepath.Join(m.base, "log") }
+
+func (m *Mount) log() []byte {
+	b, err := os.ReadFile(m.logFile())
+	if err != nil {
+		return []byte(err.Error())
+	}
+	return b
+}
+
+// checkRaces fails the test when the race detector has found something.
+func (m *Mount) checkRaces() {
+	reports, err := filepath.Glob(filepath.Join(m.base, "race.*"))
+	if err != nil {
+		panic(err) // the pattern is good
+	}
+	for _, name := range reports {
+		text, err := os.ReadFile(name)
+		m.tb.Errorf("the daemon has a race: %s (%v)", text, err)
+	}
+}
+
+// Sharefs runs a command of sharefs as this mount's user would, and returns its standard output.
+func (m *Mount) Sharefs(args ...string) (string, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), limit(mountTimeout))
+	defer cancel()
+	var out, errs bytes.Buffer
+	cmd := exec.CommandContext(ctx, Binary(m.tb), args...)
+	cmd.Dir, cmd.Stdout, cmd.Stderr = m.base, &out, &errs
+	cmd.Env = append(baseEnv(filepath.Join(m.base, "home")),
+		"XDG_RUNTIME_DIR="+filepath.Join(m.base, "run"), "TMPDIR="+filepath.Join(m.base, "tmp"),
+		"GORACE=log_path="+filepath.Join(m.base, "race"))
+	cmd.Env = append(cmd.Env, m.Store.env()...)
+	err := cmd.Run()
+	if ctx.Err() != nil {
+		err = fmt.Errorf("not done after %v: %w", limit(mountTimeout), err)
+	}
+	if err != nil {
+		err = fmt.Errorf("sharefs %q: %w: %s", args, err, tail(errs.Bytes()))
+	}
+	return out.String(), err
+}
+
+func (m *Mount) mount() {
+	m.tb.Helper()
+	args := append([]string{"mount", "--cache-dir", m.CacheDir, "--log-file", m.logFile()}, m.args...)
+	if _, err := m.Sharefs(append(args, m.Store.URL, m.Dir)...); err != nil {
+		m.tb.Fatal(err)
+	}
+	m.pid = m.Status().PID
+	m.release = time.AfterFunc(limit(patience), m.end(m.pid))
+}
+
+// end returns what ends a daemon that has served for too long. It prints its goroutines to its log, and everything that waits for it
+// gets an error.
+func (m *Mount) end(pid int) func() {
+	return func() {
+		m.hung.Store(true)
+		_ = unix.Kill(pid, unix.SIGQUIT)
+	}
+}
+
+// Status is what sharefs status tells of a mount, as far as tests need it.
+type Status struct {
+	PID     int    `json:"pid"`
+	State   string `json:"state"`
+	Pending struct {
+		Files     int   `json:"files"`
+		Bytes     int64 `json:"bytes"`
+		Uploading int   `json:"uploading"`
+	} `json:"pending"`
+	Stuck []struct {
+		Path  string `json:"path"`
+		Error string `json:"error"`
+	} `json:"stuck"`
+	Requests struct {
+		ByKind map[string]struct {
+			Count  int64 `json:"count"`
+			Errors int64 `json:"errors"`
+		} `json:"by_kind"`
+	} `json:"requests"`
+}
+
+// TotalRequests is the number of requests of all kinds.
+func (s Status) TotalRequests() int64 {
+	var n int64
+	for _, k := range s.Requests.ByKind {
+		n += k.Count
+	}
+	return n
+}
+
+// Status asks the daemon.
+func (m *Mount) Status() Status {
+	m.tb.Helper()
+	out, err := m.Sharefs("status", "--json", m.Dir)
+	if exitCode(err) != 0 && exitCode(err) != 5 { // 5: something is stuck, and the status says what
+		m.tb.Fatal(err)
+	}
+	var answer struct{ Mounts []Status }
+	if err := json.Unmarshal([]byte(out), &answer); err != nil || len(answer.Mounts) != 1 {
+		m.tb.Fatalf("sharefs status --json: %v in %s", err, out)
+	}
+	return answer.Mounts[0]
+}
+
+// Flush stores everything.
+func (m *Mount) Flush() {
+	m.tb.Helper()
+	if _, err := m.Sharefs("flush", m.Dir); err != nil {
+		m.tb.Fatal(err)
+	}
+}
+
+// Unmount stores everything and unmounts; nothing is left but the cache.
+func (m *Mount) Unmount() {
+	m.tb.Helper()
+	if _, err := m.Sharefs("umount", m.Dir); err != nil {
+		m.tb.Fatal(err)
+	}
+	if state := m.wait(); !m.tb.Failed() && (!state.Exited() || state.ExitStatus() != 0) {
+		m.tb.Errorf("the daemon ended with %+v", state)
+	}
+	if left := mountsBelow(m.base); len(left) > 0 {
+		m.tb.Fatalf("still mounted after sharefs umount: %q", left)
+	}
+	if left := m.staged(); len(left) > 0 {
+		m.tb.Errorf("staged files are left after everything was stored: %q", left)
+	}
+}
+
+// wait waits for the end of the daemon, which is a child of this process: see runTests.
+func (m *Mount) wait() unix.WaitStatus {
+	m.tb.Helper()
+	m.release.Stop()
+	var state unix.WaitStatus
+	pid := m.pid
+	m.pid = 0
+	ended := make(chan error, 1)
+	go func() {
+		for {
+			_, err := unix.Wait4(pid, &state, 0, nil)
+			if !errors.Is(err, unix.EINTR) {
+				ended <- err
+				return
+			}
+		}
+	}()
+	select {
+	case err := <-ended:
+		if err != nil {
+			m.tb.Fatalf("waiting for the daemon, process %d: %v", pid, err)
+		}
+	case <-time.After(limit(mountTimeout)):
+		_ = unix.Kill(pid, unix.SIGQUIT)
+		<-ended
+		m.tb.Fatalf("the daemon, process %d, does not end", pid)
+	}
+	if m.hung.Load() {
+		m.tb.Fatalf("the daemon was ended: the mount was in use for more than %v", limit(patience))
+	}
+	return state
+}
+
+// staged returns the files that wait to be stored.
+func (m *Mount) staged() []string {
+	var left []string
+	err := filepath.WalkDir(filepath.Join(m.CacheDir, "stage"), func(path string, d fs.DirEntry, err error) error {
+		if err == nil && d.Type().IsRegular() {
+			left = append(left, path)
+		}
+		return err
+	})
+	if err != nil {
+		m.tb.Error(err)
+	}
+	return left
+}
+
+// Kill ends the daemon with SIGKILL. Its mount stays, dead.
+func (m *Mount) Kill() {
+	m.tb.Helper()
+	if err := unix.Kill(m.pid, unix.SIGKILL); err != nil {
+		m.tb.Fatalf("killing the daemon: %v", err)
+	}
+	m.wait()
+}
+
+// Detach takes away the mount of a daemon that was killed, as umount -l does.
+func (m *Mount) Detach() {
+	for _, dir := range mountsBelow(m.base) {
+		if err := unix.Unmount(dir, unix.MNT_DETACH); err != nil {
+			m.tb.Errorf("unmounting %s: %v", dir, err)
+		}
+	}
+}
+
+// Remount mounts again with the same cache directory. A dead mount is taken away by sharefs itself.
+func (m *Mount) Remount() {
+	m.tb.Helper()
+	m.mount()
+}
+
+// RemountEmpty mounts again with an empty cache directory, as on another machine.
+func (m *Mount) RemountEmpty() {
+	m.tb.Helper()
+	if err := os.RemoveAll(m.CacheDir); err != nil {
+		m.tb.Fatal(err)
+	}
+	m.mount()
+}
+
+// Path returns the path of a name in the mount.
+func (m *Mount) Path(name string) string { return filepath.Join(m.Dir, name) }

@@ -1,0 +1,310 @@
+package test
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/json"
+	"io"
+	"maps"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strconv"
+	"testing"
+	"time"
+
+	"sharefs/test/harness"
+	"sharefs/test/servers"
+	"sharefs/test/soak"
+)
+
+// seedEnv makes the random tests run as before.
+const seedEnv = "SHAREFS_TEST_SEED"
+
+// seed returns the seed that the environment gives, or a new one, and prints it.
+func seed(t *testing.T) uint64 {
+	t.Helper()
+	n := rand.Uint64()
+	if text := os.Getenv(seedEnv); text != "" {
+		var err error
+		if n, err = strconv.ParseUint(text, 10, 64); err != nil {
+			t.Fatalf("%s: %v", seedEnv, err)
+		}
+	}
+	t.Logf("as before with %s=%d", seedEnv, n)
+	return n
+}
+
+// TestSoakNothingIsLostWhenTheDaemonIsKilled kills the daemon with SIGKILL under a writer, mounts again, and looks for
+// every change that the writer saw succeed; and that the store never holds what no close has left behind.
+func TestSoakNothingIsLostWhenTheDaemonIsKilled(t *testing.T) {
+	t.Parallel()
+	harness.OnEach(t, func(t *testing.T, s *harness.Store) {
+		kills := soak.Count(10, 100)
+		k := newKiller(t, s)
+		for range kills {
+			k.round()
+		}
+		k.finish()
+		soak.Record(t, "kills of the daemon survived", kills)
+		soak.Record(t, "changes made and found again", k.steps)
+	})
+}
+
+// killer kills daemons.
+type killer struct {
+	t      *testing.T
+	r      *rand.Rand
+	mount  *harness.Mount
+	proxy  *servers.ReverseProxy // nil: the store is no server
+	want   model
+	closed map[string]map[[32]byte]bool // by path: every content that a file was left with there
+	steps  int
+	last   []step // those of the last round
+}
+
+func newKiller(t *testing.T, s *harness.Store) *killer {
+	k := &killer{t: t, r: rand.New(rand.NewPCG(seed(t), 0)), want: model{}, closed: map[string]map[[32]byte]bool{}}
+	if s.Server != nil {
+		s, k.proxy = s.Behind(t)
+	}
+	k.mount = harness.NewMount(t, s, "--writeback", "100ms")
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Logf("the changes before the last kill: %v", k.last)
+		}
+	})
+	return k
+}
+
+// round lets a writer work for a while, kills the daemon, and looks at what is left.
+func (k *killer) round() {
+	k.t.Helper()
+	if k.proxy != nil {
+		k.proxy.Delay(time.Duration(k.r.IntN(30)) * time.Millisecond)
+	}
+	var inFlight *step
+	if k.r.IntN(8) > 0 { // else killed right after the mount, while it recovers
+		inFlight = k.work(1 + k.r.IntN(120))
+	} else {
+		k.mount.Kill()
+	}
+	k.checkStore(inFlight)
+	if k.r.IntN(2) == 0 {
+		k.mount.Detach()
+	}
+	k.mount.Remount()
+	k.compare(inFlight)
+	if k.r.IntN(3) == 0 {
+		k.drain()
+	}
+}
+
+// work starts a writer and kills the daemon some time after so many steps. It returns the step that was cut off.
+func (k *killer) work(steps int) *step {
+	k.t.Helper()
+	manifest := filepath.Join(k.t.TempDir(), "manifest")
+	told, err := json.Marshal(orders{Dir: k.mount.Dir, Manifest: manifest, Start: k.want, Seed: k.r.Uint64(), First: k.steps})
+	if err != nil {
+		k.t.Fatal(err)
+	}
+	writer := harness.Helper("writer")
+	writer.Stdin = bytes.NewReader(told)
+	done, err := writer.StdoutPipe()
+	if err != nil {
+		k.t.Fatal(err)
+	}
+	if err := writer.Start(); err != nil {
+		k.t.Fatal(err)
+	}
+	if _, err := io.CopyN(io.Discard, done, int64(steps)); err != nil {
+		k.t.Errorf("the writer ended too early: %v", err)
+	}
+	time.Sleep(time.Duration(k.r.IntN(20_000)) * time.Microsecond) // the moment of the kill is the subject
+	k.mount.Kill()
+	_, _ = io.Copy(io.Discard, done)
+	if err := writer.Wait(); err != nil {
+		k.t.Errorf("the writer: %v", err)
+	}
+	return k.read(manifest)
+}
+
+// read brings the model up to date with the manifest and returns the step that was cut off.
+func (k *killer) read(manifest string) *step {
+	k.t.Helper()
+	text, err := os.ReadFile(manifest)
+	if err != nil {
+		k.t.Fatal(err)
+	}
+	var began *step
+	k.last = nil
+	for dec := json.NewDecoder(bytes.NewReader(text)); dec.More(); {
+		var l line
+		if err := dec.Decode(&l); err != nil {
+			k.t.Fatal(err)
+		}
+		switch {
+		case l.Error != "":
+			k.t.Fatalf("a change failed: %s", l.Error)
+		case l.Began != nil:
+			began = l.Began
+			k.last = append(k.last, *began)
+			if began.Action == save { // its fsync stores the temporary file
+				k.note(model{began.temporary(): {Type: harness.Regular, Body: began.bytes()}}, []string{began.temporary()})
+			}
+		default:
+			k.note(k.want, k.want.apply(*began))
+			began = nil
+			k.steps++
+		}
+	}
+	return began
+}
+
+// note remembers contents that were left behind, and so may be in the store.
+func (k *killer) note(m model, changed []string) {
+	for _, name := range changed {
+		it := m[name]
+		if k.closed[name] == nil {
+			k.closed[name] = map[[32]byte]bool{}
+		}
+		k.closed[name][content(it)] = true
+	}
+}
+
+func content(it item) [32]byte {
+	return sha256.Sum256(append([]byte(it.Type), append([]byte(it.Target), it.Body...)...))
+}
+
+// checkStore looks into the store: every object is a version that was left behind under its name, and what was fsynced
+// is there. A step that was cut off may have done its work.
+func (k *killer) checkStore(cut *step) {
+	k.t.Helper()
+	if cut != nil {
+		after := maps.Clone(k.want)
+		k.note(after, after.apply(*cut))
+	}
+	found := k.mount.Store.Contents(k.t)
+	for name, body := range found {
+		file := content(item{Type: harness.Regular, Body: body})
+		link := content(item{Type: harness.Symlink, Target: string(body)})
+		if !k.closed[name][file] && !k.closed[name][link] {
+			k.t.Errorf("the store has %d bytes as %s that no file of that name was left with", len(body), name)
+		}
+	}
+	for name, it := range k.want {
+		if it.Synced && !bytes.Equal(found[name], it.Body) {
+			k.t.Errorf("%s was fsynced and not changed since: the store has %d bytes of it instead of %d", name, len(found[name]), len(it.Body))
+		}
+	}
+	k.stop()
+}
+
+func (k *killer) stop() {
+	k.t.Helper()
+	if k.t.Failed() {
+		k.t.FailNow()
+	}
+}
+
+// compare compares the mount with the model, and takes over what has become of the step that was cut off.
+func (k *killer) compare(cut *step) {
+	k.t.Helper()
+	found := harness.ReadTree(k.t, k.mount.Dir)
+	before := harness.Differences(k.want.tree(), found, harness.Times)
+	if len(before) == 0 {
+		return
+	}
+	if cut == nil {
+		k.t.Fatalf("after %d changes: %q", k.steps, before)
+	}
+	after := maps.Clone(k.want)
+	changed := after.apply(*cut)
+	if cut.Action != save && len(harness.Differences(after.tree(), found, harness.Times)) == 0 {
+		k.want = after
+		k.note(k.want, changed)
+		return
+	}
+	k.settle(*cut, after, found)
+}
+
+// settle judges a step that was cut off in the middle.
+func (k *killer) settle(cut step, after model, found harness.Tree) {
+	k.t.Helper()
+	if cut.Action == save {
+		k.settleSave(cut, after, found)
+		return
+	}
+	old, existed := k.want[cut.Path]
+	node, exists := found[cut.Path]
+	body, err := os.ReadFile(k.mount.Path(cut.Path))
+	if err != nil && exists {
+		k.t.Fatal(err)
+	}
+	if text := cut.plausible(old.Body, after[cut.Path].Body, body, existed, exists); text != "" {
+		k.t.Errorf("cut off at %v: %s: %s", cut, cut.Path, text)
+	}
+	delete(k.want, cut.Path)
+	if exists {
+		k.want[cut.Path] = item{Type: node.Type, Mode: node.Mode, Body: body}
+		k.note(k.want, []string{cut.Path})
+	}
+	k.mustBe(cut, found)
+}
+
+// settleSave judges a save that was cut off: the temporary file is there or not, and what it replaces is the old or the
+// new one.
+func (k *killer) settleSave(cut step, after model, found harness.Tree) {
+	k.t.Helper()
+	temporary := cut.temporary()
+	if _, there := found[temporary]; there {
+		body, err := os.ReadFile(k.mount.Path(temporary))
+		if err != nil {
+			k.t.Fatal(err)
+		}
+		if text := prefixOf(cut.bytes(), body); text != "" {
+			k.t.Errorf("cut off at %v: %s: %s", cut, temporary, text)
+		}
+		if err := os.Remove(k.mount.Path(temporary)); err != nil {
+			k.t.Fatal(err)
+		}
+		delete(found, temporary)
+		k.note(model{temporary: {Type: harness.Regular, Body: body}}, []string{temporary})
+	} else if len(harness.Differences(after.tree(), found, harness.Times)) == 0 {
+		k.want = after
+		k.note(k.want, []string{cut.Path})
+	}
+	k.mustBe(cut, found)
+}
+
+func (k *killer) mustBe(cut step, found harness.Tree) {
+	k.t.Helper()
+	if other := harness.Differences(k.want.tree(), found, harness.Times); len(other) > 0 {
+		k.t.Errorf("after %d changes, cut off at %v: %q", k.steps, cut, other)
+	}
+	k.stop()
+}
+
+// drain stores everything and compares the store with the model.
+func (k *killer) drain() {
+	k.t.Helper()
+	k.mount.Flush()
+	harness.MustEqual(k.t, "the store after a flush", k.want.tree(), k.mount.Store.Tree(k.t), harness.Times)
+}
+
+// finish unmounts, and looks at the store and at a mount that knows nothing.
+func (k *killer) finish() {
+	k.t.Helper()
+	k.mount.Unmount()
+	harness.MustEqual(k.t, "the store after the unmount", k.want.tree(), k.mount.Store.Tree(k.t), harness.Times)
+	phantoms := k.mount.Store.Phantoms(k.t)
+	k.mount.RemountEmpty()
+	found := harness.ReadTree(k.t, k.mount.Dir)
+	for _, dir := range phantoms {
+		if _, wanted := k.want[dir]; !wanted {
+			k.t.Logf("the server lists a directory %s without anything in it", dir)
+			delete(found, dir)
+		}
+	}
+	harness.MustEqual(k.t, "a mount with an empty cache", k.want.tree(), found, harness.Times)
+}
