@@ -80,13 +80,22 @@ func (c *Committer) describe(id itemID) string {
 // when the look has ended.
 func (c *Committer) lookInode(it *item, urgent bool, end func()) {
 	var p plan
+	var until time.Time
+	now := c.o.Now()
 	err := c.cat.View(func(tx *catalog.Tx) (err error) {
 		p, err = c.planInode(tx, it.id.ino)
+		if err == nil && p.kind != nothing && p.kind != settle && !urgent {
+			until = c.lazyUntil(tx, p.n, now)
+		}
 		return err
 	})
+	if p.scratch && p.n.IsFile() {
+		c.scratch.add(p.n.Ino)
+	}
 	switch {
 	case err != nil:
 		c.finish(it, false, err)
+	case until.After(now) && c.q.postpone(it, until, now):
 	case p.save != 0:
 		go func() {
 			defer end()
@@ -537,6 +546,10 @@ func (c *Committer) record(p plan, obj provider.Object, md provider.Metadata, si
 		left, err := c.planInode(tx, n.Ino)
 		if err != nil {
 			return err
+		}
+		if left.kind != nothing && p.kind == putFile {
+			n.Dirty = c.o.Now() // what is pending now came after the snapshot
+			return tx.Put(n)
 		}
 		if left.kind != nothing {
 			return nil

@@ -329,6 +329,22 @@ func (n *node) persist() error {
 	return err
 }
 
+// syncLocally makes the content of a staged file, and the row that names it, durable on the local disk.
+func (n *node) syncLocally() error {
+	n.gate.RLock()
+	f := n.file.Load()
+	if f == nil {
+		n.gate.RUnlock()
+		return nil
+	}
+	err := f.Sync()
+	n.gate.RUnlock()
+	if err != nil {
+		return err
+	}
+	return n.t.cat.Sync()
+}
+
 // overlay puts what only memory knows onto a row. It is called with attrMu locked.
 func (n *node) overlay(row *catalog.Inode, f *stage.File) {
 	row.Size = f.Size()

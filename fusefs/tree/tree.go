@@ -27,6 +27,7 @@ import (
 	"sharefs/cache"
 	"sharefs/fusefs/catalog"
 	"sharefs/fusefs/commit"
+	"sharefs/fusefs/commit/pathrule"
 	"sharefs/fusefs/stage"
 	"sharefs/provider"
 )
@@ -62,8 +63,9 @@ type Options struct {
 	CacheSize    int64         // bytes on disk. 0: the cache's default
 	KeepFree     int64         // bytes of the local disk that the read cache leaves free
 	MemorySize   int64         // bytes in memory. 0: the cache's default
-	Parallel     int           // requests at a time, of the committer and for attributes. 0: 16
-	Capacity     int64         // bytes that statfs shows. 0: DefaultCapacity
+	Rules        pathrule.Rules
+	Parallel     int   // requests at a time, of the committer and for attributes. 0: 16
+	Capacity     int64 // bytes that statfs shows. 0: DefaultCapacity
 	Logger       *slog.Logger
 	Now          func() time.Time
 }
@@ -163,7 +165,7 @@ func Open(ctx context.Context, o Options) (_ *Tree, err error) {
 	}
 	t.commit = commit.New(o.Store, t.cat, t, commit.Options{Writeback: o.Writeback, WritebackMax: o.WritebackMax,
 		Parallel: o.Parallel, Attributes: o.Attributes == AttributesFull, DirMode: o.DirMode, UID: o.UID, GID: o.GID,
-		Patience: o.IOTimeout / 3, Logger: o.Logger, Now: o.Now})
+		Rules: o.Rules, Patience: o.IOTimeout / 3, Logger: o.Logger, Now: o.Now})
 	if o.ReadOnly {
 		return t, nil
 	}
@@ -229,6 +231,9 @@ func (t *Tree) recover() error {
 				return err
 			}
 		}
+		if err := tx.MarkUnstored(t.o.Now()); err != nil {
+			return err
+		}
 		staged, err := tx.Staged()
 		if err != nil {
 			return err
@@ -286,6 +291,7 @@ type Status struct {
 	ReadOnly bool             `json:"read_only"`
 	Pending  commit.Pending   `json:"pending"`
 	Stuck    []commit.Problem `json:"stuck"`
+	Kept     commit.Kept      `json:"kept"`
 	Cache    cache.Stats      `json:"cache"`
 	Files    int64            `json:"files"` // known
 	Dirs     int64            `json:"directories"`
@@ -307,7 +313,7 @@ func (t *Tree) Status() (Status, error) {
 	t.mu.Lock()
 	open := len(t.nodes)
 	t.mu.Unlock()
-	return Status{Store: t.o.StoreName, ReadOnly: t.o.ReadOnly, Pending: p, Stuck: t.commit.Problems(), Cache: t.cache.Stats(),
+	return Status{Store: t.o.StoreName, ReadOnly: t.o.ReadOnly, Pending: p, Stuck: t.commit.Problems(), Kept: t.commit.Kept(), Cache: t.cache.Stats(),
 		Files: u.Files, Dirs: u.Dirs, Bytes: u.Bytes, Hidden: t.hidden.Load(), Open: open}, err
 }
 
