@@ -22,6 +22,8 @@ import (
 	"sync"
 
 	_ "modernc.org/sqlite" // the database driver
+
+	"sharefs/fusefs/failpoint"
 )
 
 // Format is the version of the schema. An older one is migrated, a newer one refused.
@@ -224,10 +226,12 @@ func (c *Catalog) Update(f func(*Tx) error) error {
 		c.rollback()
 		return err
 	}
+	failpoint.Hit("catalog.commit")
 	if err := tx.exec("COMMIT"); err != nil {
 		c.rollback()
 		return fmt.Errorf("catalog %s: %w", c.path, err)
 	}
+	failpoint.Hit("catalog.committed")
 	c.usage = tx.usage
 	for _, after := range tx.after {
 		after()

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"sharefs/fusefs/catalog"
+	"sharefs/fusefs/failpoint"
 	"sharefs/provider"
 	"sharefs/provider/transfer"
 )
@@ -202,6 +203,7 @@ func (c *Committer) giveWay(circle []itemID) error {
 
 // save makes a file's content local and gives up its object at key, so that another one can take the key.
 func (c *Committer) save(ino uint64, key string) error {
+	failpoint.Hit("commit.save")
 	if err := c.content.Localise(c.ctx, ino); err != nil {
 		return fmt.Errorf("content that is needed before its object goes: %w", err)
 	}
@@ -261,9 +263,11 @@ func (c *Committer) send(p plan, snap Snapshot) (clean bool, err error) {
 	}
 	md := c.metadata(p.n, tag)
 	cond := c.condition(p)
+	failpoint.Hit("commit.intended")
 	var obj provider.Object
 	for try := 0; ; try++ {
 		obj, err = c.request(p, snap, md, cond)
+		failpoint.Hit("commit.sent")
 		if cond.IsZero() || !provider.Is(err, provider.KindPrecondition) || try == 3 {
 			break
 		}
@@ -354,6 +358,7 @@ func (c *Committer) settle(p plan) error {
 	if err != nil {
 		return err
 	}
+	failpoint.Hit("commit.settle")
 	if !ours {
 		return c.forgetIntent(p.n.Ino)
 	}
@@ -644,6 +649,7 @@ func (c *Committer) delete(batch []*item) {
 	}
 	slices.SortFunc(keys, func(a, b string) int { return strings.Compare(b, a) })
 	err := c.store.Delete(c.ctx, provider.DeleteOptions{}, keys...)
+	failpoint.Hit("commit.deleted")
 	failed := map[string]error{}
 	named := provider.Failed(err)
 	for _, f := range named {

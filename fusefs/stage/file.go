@@ -13,6 +13,8 @@ import (
 
 	"golang.org/x/sync/semaphore"
 	"golang.org/x/sys/unix"
+
+	"sharefs/fusefs/failpoint"
 )
 
 // File is a staged file. Its methods are safe for concurrent use. Errors of the local disk come back as syscall.Errno,
@@ -176,7 +178,9 @@ func (f *File) WriteAt(ctx context.Context, p []byte, off int64) (int, error) {
 	if err := f.beginChange(off, end); err != nil {
 		return 0, err
 	}
+	failpoint.Hit("stage.marked")
 	n, err := pwrite(f.data, p, off)
+	failpoint.Hit("stage.written")
 	n, marked := f.accept(off, int64(n))
 	if err == nil {
 		err = marked
@@ -235,7 +239,9 @@ func (f *File) Truncate(ctx context.Context, size int64) error {
 	if err != nil && size > old { // to a shorter file a full disk is no obstacle
 		return err
 	}
+	failpoint.Hit("stage.truncate")
 	err = f.data.Truncate(size)
+	failpoint.Hit("stage.truncated")
 	f.settleSize()
 	f.pages.cut(f.Size()) // after the data: see sidecar.go
 	if f.pages.side != nil && f.pages.side.saveLimit(f.pages.limit) != nil {
@@ -306,6 +312,7 @@ func (f *File) Detach() (path string, err error) {
 			return "", fmt.Errorf("stage: detach: %w", err)
 		}
 	}
+	failpoint.Hit("stage.detached")
 	return path, f.close()
 }
 

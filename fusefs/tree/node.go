@@ -9,6 +9,7 @@ import (
 
 	"sharefs/cache"
 	"sharefs/fusefs/catalog"
+	"sharefs/fusefs/failpoint"
 	"sharefs/fusefs/stage"
 )
 
@@ -150,6 +151,7 @@ func (n *node) demote(f *stage.File, row *catalog.Inode) {
 		return
 	}
 	err = n.t.cache.Give(cacheObject(row), path)
+	failpoint.Hit("tree.given")
 	if err != nil {
 		n.t.o.Logger.Warn("a stored file is not kept in the read cache", "err", err)
 		_ = n.t.stage.Remove(stage.ID(n.stageID))
@@ -269,6 +271,7 @@ func (n *node) promote(tx *catalog.Tx, row *catalog.Inode, truncate bool) error 
 	} else {
 		var present []cache.Range
 		present, _, err = n.t.cache.Take(cacheObject(row), n.t.stage.Path(stage.ID(id)))
+		failpoint.Hit("tree.taken")
 		if errors.Is(err, cache.ErrOpen) {
 			present, err = nil, nil // busy for a moment: the bytes come from the store again
 		}
@@ -285,6 +288,7 @@ func (n *node) promote(tx *catalog.Tx, row *catalog.Inode, truncate bool) error 
 		n.t.removeStaged(id)
 		return err
 	}
+	failpoint.Hit("tree.promoted")
 	n.stageID = id
 	n.file.Store(f)
 	return nil

@@ -39,6 +39,7 @@ type Mount struct {
 	Dir      string // the mountpoint
 	CacheDir string
 	Store    *Store
+	Env      []string // more for the environment of sharefs, at the next mount
 
 	LeavesScratch bool // the stage keeps files of scratch paths over an unmount
 
@@ -54,6 +55,14 @@ type Mount struct {
 // is unmounted at its end.
 func NewMount(tb testing.TB, s *Store, args ...string) *Mount {
 	tb.Helper()
+	m := PrepareMount(tb, s, args...)
+	m.mount()
+	return m
+}
+
+// PrepareMount is NewMount without mounting; TryMount does that.
+func PrepareMount(tb testing.TB, s *Store, args ...string) *Mount {
+	tb.Helper()
 	m := &Mount{Store: s, tb: tb, base: scratch(tb), args: args}
 	m.Dir, m.CacheDir = filepath.Join(m.base, "mnt"), filepath.Join(m.base, "cache")
 	for _, dir := range []string{"mnt", "home", "run", "tmp"} {
@@ -62,7 +71,6 @@ func NewMount(tb testing.TB, s *Store, args ...string) *Mount {
 		}
 	}
 	tb.Cleanup(m.cleanup)
-	m.mount()
 	return m
 }
 
@@ -128,7 +136,7 @@ func (m *Mount) Sharefs(args ...string) (string, error) {
 	cmd.Env = append(baseEnv(filepath.Join(m.base, "home")),
 		"XDG_RUNTIME_DIR="+filepath.Join(m.base, "run"), "TMPDIR="+filepath.Join(m.base, "tmp"),
 		"GORACE=log_path="+filepath.Join(m.base, "race"))
-	cmd.Env = append(cmd.Env, m.Store.env()...)
+	cmd.Env = append(append(cmd.Env, m.Store.env()...), m.Env...)
 	err := cmd.Run()
 	if ctx.Err() != nil {
 		err = fmt.Errorf("not done after %v: %w", limit(mountTimeout), err)
@@ -141,12 +149,24 @@ func (m *Mount) Sharefs(args ...string) (string, error) {
 
 func (m *Mount) mount() {
 	m.tb.Helper()
-	args := append([]string{"mount", "--cache-dir", m.CacheDir, "--log-file", m.logFile()}, m.args...)
-	if _, err := m.Sharefs(append(args, m.Store.URL, m.Dir)...); err != nil {
+	if err := m.TryMount(); err != nil {
 		m.tb.Fatal(err)
 	}
-	m.pid = m.Status().PID
+}
+
+// TryMount mounts again, with the same cache directory, and returns the error when that fails or the daemon ends at once.
+func (m *Mount) TryMount() error {
+	args := append([]string{"mount", "--cache-dir", m.CacheDir, "--log-file", m.logFile()}, m.args...)
+	if _, err := m.Sharefs(append(args, m.Store.URL, m.Dir)...); err != nil {
+		return err
+	}
+	status, err := m.status()
+	if err != nil {
+		return err
+	}
+	m.pid = status.PID
 	m.release = time.AfterFunc(limit(patience), m.end(m.pid))
+	return nil
 }
 
 // end returns what ends a daemon that has served for too long. It prints its goroutines to its log, and everything that waits for it
@@ -197,15 +217,23 @@ func (s Status) TotalRequests() int64 {
 // Status asks the daemon.
 func (m *Mount) Status() Status {
 	m.tb.Helper()
+	s, err := m.status()
+	if err != nil {
+		m.tb.Fatal(err)
+	}
+	return s
+}
+
+func (m *Mount) status() (Status, error) {
 	out, err := m.Sharefs("status", "--json", m.Dir)
 	if exitCode(err) != 0 && exitCode(err) != 5 { // 5: something is stuck, and the status says what
-		m.tb.Fatal(err)
+		return Status{}, err
 	}
 	var answer struct{ Mounts []Status }
 	if err := json.Unmarshal([]byte(out), &answer); err != nil || len(answer.Mounts) != 1 {
-		m.tb.Fatalf("sharefs status --json: %v in %s", err, out)
+		return Status{}, fmt.Errorf("sharefs status --json: %v in %s", err, out)
 	}
-	return answer.Mounts[0]
+	return answer.Mounts[0], nil
 }
 
 // Flush stores everything.
@@ -288,6 +316,14 @@ func (m *Mount) Kill() {
 		m.tb.Fatalf("killing the daemon: %v", err)
 	}
 	m.wait()
+}
+
+// Ended waits for a daemon that has killed itself.
+func (m *Mount) Ended() {
+	m.tb.Helper()
+	if m.pid != 0 { // else it ended before anybody knew it
+		m.wait()
+	}
 }
 
 // Detach takes away the mount of a daemon that was killed, as umount -l does.
