@@ -67,7 +67,8 @@ func write([]string) error {
 // killed reports whether an error is that of a mount without a daemon. Some requests that are cut off end in EIO.
 func killed(dir string, err error) bool {
 	if errors.Is(err, syscall.EIO) {
-		_, err = os.Stat(dir)
+		var st syscall.Statfs_t
+		err = syscall.Statfs(dir, &st) // which always asks the daemon
 	}
 	return errors.Is(err, syscall.ENOTCONN) || errors.Is(err, syscall.ECONNABORTED)
 }
