@@ -15,18 +15,19 @@ import (
 	"sharefs/provider/transfer"
 )
 
-// schedule takes due items until the committer is closed.
+// schedule takes due items until the committer is closed. Some slots are kept for what somebody waits for: it does not wait
+// for an upload that nobody waits for.
 func (c *Committer) schedule() {
-	slots := make(chan struct{}, c.o.Parallel)
+	kept := min(max(c.o.Parallel/4, 1), c.o.Parallel-1)
+	usual, reserve := make(chan struct{}, c.o.Parallel-kept), make(chan struct{}, kept)
 	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()
 	for {
-		select {
-		case slots <- struct{}{}:
-		case <-c.ctx.Done():
+		slots := c.slot(usual, reserve)
+		if slots == nil {
 			return
 		}
-		it, urgent, wait := c.q.next(c.o.Now())
+		it, urgent, wait := c.q.next(c.o.Now(), slots == reserve)
 		if it == nil {
 			<-slots
 			timer.Reset(wait)
@@ -39,12 +40,29 @@ func (c *Committer) schedule() {
 			continue
 		}
 		c.wg.Add(1)
-		end := func() { <-slots; c.wg.Done() }
+		end := func() { <-slots; c.q.notify(); c.wg.Done() }
 		if it.id.ino != 0 {
 			c.lookInode(it, urgent, end)
 		} else {
 			c.lookDoomed(it, end)
 		}
+	}
+}
+
+// slot waits for a slot, of the usual ones if there is any, and returns whose it has taken; nil when the committer is closed.
+func (c *Committer) slot(usual, reserve chan struct{}) chan struct{} {
+	select {
+	case usual <- struct{}{}:
+		return usual
+	default:
+	}
+	select {
+	case usual <- struct{}{}:
+		return usual
+	case reserve <- struct{}{}:
+		return reserve
+	case <-c.ctx.Done():
+		return nil
 	}
 }
 

@@ -219,17 +219,24 @@ func (q *queue) leave(id itemID, ch chan error) {
 	}
 }
 
-// next takes an item that is due, and says how long until the next one is. urgent: somebody waits for it.
-func (q *queue) next(now time.Time) (it *item, urgent bool, wait time.Duration) {
+// next takes an item that is due, and says how long until the next one is. urgent: somebody waits for it. onlyUrgent: no
+// other is taken.
+func (q *queue) next(now time.Time, onlyUrgent bool) (it *item, urgent bool, wait time.Duration) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if len(q.heap) == 0 {
 		return nil, false, time.Hour
 	}
-	if d := q.heap[0].due.Sub(now); d > 0 {
+	it = q.heap[0]
+	if onlyUrgent && !it.urged {
+		if it = q.heap.firstUrgent(); it == nil {
+			return nil, false, time.Hour
+		}
+	}
+	if d := it.due.Sub(now); d > 0 {
 		return nil, false, d
 	}
-	it = heap.Pop(&q.heap).(*item)
+	heap.Remove(&q.heap, it.index)
 	it.begin()
 	return it, it.urged, 0
 }
@@ -542,6 +549,16 @@ func (q *queue) failed() []failure {
 
 // dueHeap orders items by the time they are due.
 type dueHeap []*item
+
+// firstUrgent returns the item that is due first of those that somebody waits for; nil when there is none.
+func (h dueHeap) firstUrgent() (first *item) {
+	for _, it := range h {
+		if it.urged && (first == nil || it.due.Before(first.due)) {
+			first = it
+		}
+	}
+	return first
+}
 
 func (h dueHeap) Len() int           { return len(h) }
 func (h dueHeap) Less(i, j int) bool { return h[i].due.Before(h[j].due) }
