@@ -111,7 +111,7 @@ func TestASnapshotKeepsHoles(t *testing.T) {
 	}
 	defer snap.Close()
 	var st unix.Stat_t
-	if err := unix.Fstat(int(snap.(*snapshot).file.Fd()), &st); err != nil {
+	if err := unix.Fstat(int(snap.(*snapshot).from.file.Fd()), &st); err != nil {
 		t.Fatal(err)
 	}
 	if snap.Size() != 1<<30+3 || st.Blocks > 64 {
