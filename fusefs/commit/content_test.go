@@ -9,6 +9,7 @@ import (
 	"sync"
 
 	"sharefs/fusefs/catalog"
+	"sharefs/fusefs/stage"
 	"sharefs/provider"
 )
 
@@ -62,7 +63,8 @@ func (s *snapshot) ReadAt(p []byte, off int64) (int, error) {
 	return s.Reader.ReadAt(p, off)
 }
 
-func (s *snapshot) Size() int64 { return s.Reader.Size() }
+func (s *snapshot) Size() int64          { return s.Reader.Size() }
+func (s *snapshot) Dirty() []stage.Range { return []stage.Range{{Len: s.Size()}} }
 func (s *snapshot) Stale() bool {
 	s.k.mu.Lock()
 	defer s.k.mu.Unlock()
@@ -80,7 +82,7 @@ func (k *contents) row(ino uint64) (n *catalog.Inode, err error) {
 	return n, err
 }
 
-func (k *contents) Snapshot(ctx context.Context, ino uint64, sync bool) (Snapshot, error) {
+func (k *contents) Snapshot(ctx context.Context, ino uint64, sync bool, pick Pick) (Snapshot, error) {
 	n, err := k.row(ino)
 	if catalog.IsNotFound(err) || err == nil && n.Stage == 0 {
 		return nil, ErrChanged

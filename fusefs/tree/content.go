@@ -45,9 +45,9 @@ func (s *snapshot) Close() error {
 }
 
 // Snapshot returns stable bytes of an inode's staged file.
-func (t *Tree) Snapshot(ctx context.Context, ino uint64, sync bool) (commit.Snapshot, error) {
+func (t *Tree) Snapshot(ctx context.Context, ino uint64, sync bool, pick commit.Pick) (commit.Snapshot, error) {
 	n := t.acquire(ino)
-	s, err := n.snapshot(ctx, sync)
+	s, err := n.snapshot(ctx, sync, pick)
 	if err != nil {
 		t.release(n)
 		return nil, err
@@ -55,7 +55,7 @@ func (t *Tree) Snapshot(ctx context.Context, ino uint64, sync bool) (commit.Snap
 	return s, nil
 }
 
-func (n *node) snapshot(ctx context.Context, sync bool) (*snapshot, error) {
+func (n *node) snapshot(ctx context.Context, sync bool, pick commit.Pick) (*snapshot, error) {
 	n.t.mu.Lock()
 	writers := n.writers
 	n.t.mu.Unlock()
@@ -72,22 +72,19 @@ func (n *node) snapshot(ctx context.Context, sync bool) (*snapshot, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := f.Fill(ctx); err != nil {
-		return nil, err
-	}
 	s := &snapshot{n: n, stageID: id}
-	// Announced before the file is read: a write from here on breaks it.
+	// Announced before the file is read: a write from here on breaks it, also while absent bytes are fetched.
 	if writers == 0 {
 		n.exclusive.Store(s)
 		n.t.mu.Lock()
 		now := n.writers
 		n.t.mu.Unlock()
-		if now > 0 { // somebody came while the rest was fetched
+		if now > 0 { // somebody has come meanwhile
 			n.exclusive.CompareAndSwap(s, nil)
 			return nil, commit.ErrBusy
 		}
 	}
-	if s.Snapshot, err = f.Snapshot(ctx, stage.SnapshotOptions{Exclusive: writers == 0}); err != nil {
+	if s.Snapshot, err = f.Snapshot(ctx, stage.SnapshotOptions{Exclusive: writers == 0, Fill: true, Pick: pick}); err != nil {
 		n.exclusive.CompareAndSwap(s, nil)
 		return nil, err
 	}
@@ -105,6 +102,9 @@ func (t *Tree) Confirm(ino uint64, s commit.Snapshot, record func(unchanged bool
 	content, err := record(unchanged)
 	if err == nil && content != 0 {
 		n.staged = false
+	}
+	if err == nil && f != nil && n.stageID == snap.stageID {
+		f.Stored(snap.Snapshot)
 	}
 	return err
 }
