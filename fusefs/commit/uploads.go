@@ -13,11 +13,10 @@ import (
 // surely is no more; a row that no request of this process uses is of an upload that somebody has left behind, and that costs
 // money until it is aborted.
 type uploads struct {
-	mu     sync.Mutex
-	in     map[string]int // requests under way that may have uploads, by key
-	left   chan struct{}  // capacity 1: there may be something to abort
-	abort  sync.Mutex     // held while uploads are aborted
-	failed error          // of the last time; guarded by mu
+	mu    sync.Mutex
+	in    map[string]int // requests under way that may have uploads, by key
+	left  chan struct{}  // capacity 1: there may be something to abort
+	abort sync.Mutex     // held while uploads are aborted
 }
 
 func (u *uploads) init() {

@@ -3,6 +3,7 @@ package tree
 import (
 	"context"
 	"errors"
+	"fmt"
 	"sync/atomic"
 	"syscall"
 
@@ -86,6 +87,9 @@ func (n *node) snapshot(ctx context.Context, sync bool, pick commit.Pick) (*snap
 	}
 	if s.Snapshot, err = f.Snapshot(ctx, stage.SnapshotOptions{Exclusive: writers == 0, Fill: true, Pick: pick}); err != nil {
 		n.exclusive.CompareAndSwap(s, nil)
+		if errors.Is(err, syscall.ESTALE) {
+			err = fmt.Errorf("what was not changed of it is in the object only, and another program has changed or deleted that: %w", err)
+		}
 		return nil, err
 	}
 	return s, nil
