@@ -98,7 +98,7 @@ func TestSoakTheOrderOfNamesSurvivesAKillAtEveryStep(t *testing.T) {
 						t.Fatalf("only %d places were hit: %q", len(hits), hits)
 					}
 					hits = chooseHits(r, hits, hitsOfAName)
-					for _, hit := range hits[:soak.Count(1, len(hits))] {
+					for _, hit := range hits[:soak.Count(r.IntN(2), len(hits))] {
 						t.Run("killed at "+hit, func(t *testing.T) {
 							if _, reached := s.run(t, kind, hit); reached {
 								killed++
