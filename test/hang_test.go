@@ -99,3 +99,67 @@ func needNothing(t *testing.T, m *harness.Mount) {
 		t.Errorf("status took %v and says %+v", time.Since(began), status.Pending)
 	}
 }
+
+// TestWhoWaitsForAFileThatAnotherProcessWaitsWithCanBeKilled: a writer waits for bytes of a file that the store does not send, and a
+// flush of everything waits behind it. Who reads the file can be killed all the same. (Another writer cannot, nor a second fsync:
+// they wait in the kernel, for the lock of the inode.)
+func TestWhoWaitsForAFileThatAnotherProcessWaitsWithCanBeKilled(t *testing.T) {
+	t.Parallel()
+	s, proxy := harness.NewStore(t, harness.MinIO).Behind(t)
+	s.Put(t, "cold", step{Seed: 1, Size: 300_000}.bytes(), nil)
+	m := harness.NewMount(t, s, "--io-timeout", "60s")
+	harness.Script(t, m.Dir, "stat cold >/dev/null")
+	proxy.Stall()
+	start := func(script string) (*exec.Cmd, chan error) {
+		cmd := exec.Command("bash", "-c", script)
+		cmd.Dir = m.Dir
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		ended := make(chan error, 1)
+		go func() { ended <- cmd.Wait() }()
+		time.Sleep(500 * time.Millisecond) // until it waits
+		return cmd, ended
+	}
+	var first []*exec.Cmd
+	var ends []chan error
+	for _, script := range []string{
+		`exec dd if=/dev/zero of=cold bs=1 count=10 seek=100000 conv=notrunc status=none`,
+		`exec sync .`,
+	} {
+		cmd, ended := start(script)
+		first, ends = append(first, cmd), append(ends, ended)
+	}
+	for _, script := range []string{
+		`exec cat cold >/dev/null`,
+		`exec stat cold >/dev/null`,
+		`exec 3<>cold; sleep 0; exec tail -c 1 <&3`,
+		`exec df . >/dev/null`,
+	} {
+		t.Run(script, func(t *testing.T) {
+			cmd, ended := start(script)
+			began := time.Now()
+			_ = cmd.Process.Signal(syscall.SIGKILL) // it may have ended: some need no bytes
+			select {
+			case <-ended:
+			case <-time.After(busy):
+				t.Errorf("it still waits %v after SIGKILL", time.Since(began))
+				proxy.Resume()
+				<-ended
+				proxy.Stall()
+			}
+		})
+	}
+	for i, cmd := range first {
+		_ = cmd.Process.Signal(syscall.SIGKILL)
+		select {
+		case <-ends[i]:
+		case <-time.After(busy):
+			t.Error("the first ones still wait after SIGKILL")
+			proxy.Resume()
+			<-ends[i]
+		}
+	}
+	proxy.Resume()
+	m.Flush()
+}
