@@ -435,19 +435,18 @@ func (c *Committer) ours(n *catalog.Inode) (have provider.Object, ours, moved bo
 	if err != nil {
 		return have, false, false, err
 	}
-	tag := have.Metadata[provider.MetaPut]
-	copied := have.Version != "" && have.Version == n.Version && n.Key != n.PutKey
-	if tag != "" && tag == n.PutTag || copied {
+	if tag := have.Metadata[provider.MetaPut]; tag != "" && tag == n.PutTag {
 		return have, true, false, nil
 	}
-	if !c.caps.AtomicMove || n.Key == "" || n.Key == n.PutKey {
+	if n.Key == "" || n.Key == n.PutKey {
 		return have, false, false, nil
 	}
 	_, err = c.store.Stat(c.ctx, n.Key)
-	if provider.Is(err, provider.KindNotFound) {
-		return have, true, true, nil
+	if !provider.Is(err, provider.KindNotFound) {
+		return have, false, false, err // still there: what was to copy or move it can be sent again
 	}
-	return have, false, false, err
+	copied := have.Version != "" && have.Version == n.Version // without metadata of its own it has no tag
+	return have, c.caps.AtomicMove || copied, true, nil
 }
 
 // metadata is what is stored with an inode's object.

@@ -3,7 +3,9 @@ package commit
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"errors"
+	"fmt"
 	"io"
 	"slices"
 	"sync"
@@ -11,6 +13,7 @@ import (
 	"time"
 
 	"sharefs/provider"
+	"sharefs/provider/faulty"
 	"sharefs/provider/mem"
 )
 
@@ -141,4 +144,54 @@ func TestALateRequestSpoilsNothing(t *testing.T) {
 			})
 		}
 	}
+}
+
+// hashed is a store whose versions are those of the bytes, as S3's are: the same bytes have the same version.
+type hashed struct{ provider.Provider }
+
+func (h hashed) Stat(ctx context.Context, key string) (provider.Object, error) {
+	o, err := h.Provider.Stat(ctx, key)
+	if err != nil {
+		return o, err
+	}
+	r, _, err := h.Provider.Open(ctx, key, provider.OpenOptions{})
+	if err != nil {
+		return o, err
+	}
+	defer r.Close()
+	b, err := io.ReadAll(r)
+	o.Version = provider.Version(fmt.Sprintf("%x", sha256.Sum256(b)))
+	return o, err
+}
+
+func (h hashed) Put(ctx context.Context, key string, body io.ReadSeeker, size int64, o provider.PutOptions) (provider.Object, error) {
+	o.If.Version = "" // nobody else writes here
+	if _, err := h.Provider.Put(ctx, key, body, size, o); err != nil {
+		return provider.Object{}, err
+	}
+	return h.Stat(ctx, key)
+}
+
+func (h hashed) Copy(ctx context.Context, src, dst string, o provider.CopyOptions) (provider.Object, error) {
+	o.IfSourceVersion = ""
+	if _, err := h.Provider.Copy(ctx, src, dst, o); err != nil {
+		return provider.Object{}, err
+	}
+	return h.Stat(ctx, dst)
+}
+
+// TestACopyThatWasNotMadeIsNotTakenForOneThatWas: what is renamed over an object with the same bytes keeps its own attributes.
+func TestACopyThatWasNotMadeIsNotTakenForOneThatWas(t *testing.T) {
+	bubble(t, s3like(), Options{Attributes: true}, func(t *testing.T, b *bed) {
+		b.store.Provider = hashed{b.store.Provider}
+		must(t, done(b.write("a", "same")), done(b.write("b", "same")), b.chmod("a", 0o700), b.flush())
+		b.faults.Add(faulty.Rule{Ops: []string{"copy"}, Times: 1})
+		must(t, b.mv("a", "b"))
+		time.Sleep(time.Minute)
+		o, err := b.mem.Stat(context.Background(), "b")
+		must(t, err)
+		if mode := provider.ParseAttrs(o.Metadata).Mode & 0o777; mode != 0o700 {
+			t.Errorf("b has the mode %04o in the store, want 0700", mode)
+		}
+	})
 }
