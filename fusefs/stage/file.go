@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"sync"
 	"sync/atomic"
@@ -39,6 +40,9 @@ type File struct {
 	changed atomic.Int64 // nanoseconds since 1970, 0: never; used only with a sidecar
 
 	entrySynced atomic.Bool // the directory entries are durable
+
+	use       *usage     // what it takes of the local disk: see room.go
+	allocated allocation // guarded by mu
 }
 
 func (s *Store) newFile(id ID, data *os.File, size int64, pages *pageMap, base Base) *File {
@@ -48,6 +52,8 @@ func (s *Store) newFile(id ID, data *os.File, size int64, pages *pageMap, base B
 	if pages.side != nil {
 		f.changed.Store(pages.side.changed)
 	}
+	f.use = s.room.enter(id)
+	f.recharge()
 	return f
 }
 
@@ -173,6 +179,7 @@ func (f *File) WriteAt(ctx context.Context, p []byte, off int64) (int, error) {
 		return 0, err
 	}
 	defer f.mu.unlock()
+	defer f.recharge()
 	if err := f.beginChange(off, end); err != nil {
 		return 0, err
 	}
@@ -237,6 +244,8 @@ func (f *File) Truncate(ctx context.Context, size int64) error {
 	}
 	err = f.data.Truncate(size)
 	f.settleSize()
+	f.allocated.cut(size, math.MaxInt64)
+	defer f.recharge()
 	f.pages.cut(f.Size()) // after the data: see sidecar.go
 	if f.pages.side != nil && f.pages.side.saveLimit(f.pages.limit) != nil {
 		f.store.log.Debug("stage: a truncation is written to the sidecar later", "file", f.store.Path(f.id))
@@ -306,7 +315,9 @@ func (f *File) Detach() (path string, err error) {
 			return "", fmt.Errorf("stage: detach: %w", err)
 		}
 	}
-	return path, f.close()
+	err = f.close()
+	f.store.room.forget(f.id)
+	return path, err
 }
 
 // Close frees what the File holds. The files stay, for Load.
@@ -319,7 +330,9 @@ func (f *File) Close() error {
 }
 
 func (f *File) close() error {
+	f.recharge()
 	f.closed = true
+	defer f.store.room.leave(f.id, f.use)
 	return errors.Join(f.pages.close(), f.data.Close())
 }
 

@@ -25,17 +25,23 @@ type SnapshotOptions struct {
 	// Exclusive says that the caller keeps writers out, or discards the snapshot when Gen has moved: a large file is
 	// then not copied, and the snapshot reads the staged file itself.
 	Exclusive bool
+	// Around says that absent pages are read from the base, when the snapshot is read, for want of room to keep them.
+	Around bool
 }
 
 type snapshot struct {
 	*io.SectionReader
 	gen  uint64
 	file *os.File // nil: in memory
+	free func()   // called by Close; may be nil
 }
 
 func (s *snapshot) Gen() uint64 { return s.gen }
 
 func (s *snapshot) Close() error {
+	if s.free != nil {
+		defer s.free()
+	}
 	if s.file == nil {
 		return nil
 	}
@@ -44,7 +50,7 @@ func (s *snapshot) Close() error {
 
 // Snapshot returns the content as it is now: up to 8 MiB as a copy in memory, above as a clone, or a copy where the
 // filesystem cannot clone, that takes room on the local disk until Close. While a copy is made reads and
-// writes go on. It is ErrAbsent when a page is absent.
+// writes go on. It is ErrAbsent when a page is absent, and ENOSPC when there is no room for a copy.
 func (f *File) Snapshot(ctx context.Context, o SnapshotOptions) (Snapshot, error) {
 	if err := f.rlock(ctx); err != nil {
 		return nil, err
@@ -52,6 +58,9 @@ func (f *File) Snapshot(ctx context.Context, o SnapshotOptions) (Snapshot, error
 	size, gen := f.Size(), f.Gen()
 	if !f.Present() {
 		f.mu.runlock()
+		if o.Around {
+			return f.aroundSnapshot(ctx, o)
+		}
 		return nil, fmt.Errorf("stage: snapshot of %s: %w", f.store.Path(f.id), ErrAbsent)
 	}
 	if size <= f.store.limits.smallSnapshot {
@@ -105,6 +114,22 @@ func (f *File) copySnapshot(ctx context.Context) (Snapshot, error) {
 	return s, nil
 }
 
+// reserveCopy sets room aside for a copy of the file, which copied counts; ENOSPC when there is none.
+func (f *File) reserveCopy() (room *Reservation, err error) {
+	if room = f.store.room.try(blocksOf(f.data)+roomSlack, ForContent); room == nil {
+		return nil, unix.ENOSPC
+	}
+	return room, nil
+}
+
+// copied counts what a copy takes until it is closed.
+func (f *File) copied(s *snapshot) *snapshot {
+	u := &usage{open: true}
+	f.store.room.settle(u, blocksOf(s.file))
+	s.free = func() { f.store.room.settle(u, 0) }
+	return s
+}
+
 // Rounds of a copy without the lock; after them, or when a round leaves less than a small snapshot to copy, the rest is
 // copied under it.
 const copyRounds = 3
@@ -131,6 +156,11 @@ func (f *File) copyTo(ctx context.Context, dst *os.File) (Snapshot, error) {
 	w.add(0, size)
 	f.mu.unlock()
 	defer f.unwatch(w)
+	room, err := f.reserveCopy()
+	if err != nil {
+		return nil, err
+	}
+	defer room.Release()
 
 	for round := 0; ; round++ {
 		if err := f.lock(ctx); err != nil {
@@ -152,7 +182,7 @@ func (f *File) copyTo(ctx context.Context, dst *os.File) (Snapshot, error) {
 		if err := dst.Truncate(size); err != nil {
 			return nil, err
 		}
-		return &snapshot{SectionReader: io.NewSectionReader(dst, 0, size), gen: gen, file: dst}, nil
+		return f.copied(&snapshot{SectionReader: io.NewSectionReader(dst, 0, size), gen: gen, file: dst}), nil
 	}
 }
 

@@ -54,6 +54,7 @@ type Options struct {
 	Now      func() time.Time // default: time.Now
 	FillSize int64            // bytes that a read fetches at least, aligned to them; default 1 MiB; rounded up to pages
 	BootID   string           // of the running kernel; default: as Linux tells it. See sidecar.go
+	Room     RoomOptions      // default: no bounds
 }
 
 // Store is a directory of staged files. Its methods are safe for concurrent use.
@@ -63,6 +64,7 @@ type Store struct {
 	now    func() time.Time
 	boot   bootID
 	limits limits
+	room   room
 }
 
 // limits are sizes in bytes. Tests make them small.
@@ -101,6 +103,10 @@ func Open(dir string, o Options) (*Store, error) {
 		return nil, fmt.Errorf("stage: make the directory: %w", err)
 	}
 	if err := s.removeTemps(); err != nil {
+		return nil, fmt.Errorf("stage: open %s: %w", dir, err)
+	}
+	s.room.init(o.Room, dir, s.now)
+	if err := s.room.scan(); err != nil {
 		return nil, fmt.Errorf("stage: open %s: %w", dir, err)
 	}
 	return s, nil
@@ -274,6 +280,7 @@ func (s *Store) Remove(id ID) error {
 	if err := removeIfThere(s.mapPath(id)); err != nil {
 		return fmt.Errorf("stage: %w", err)
 	}
+	s.room.forget(id)
 	return nil
 }
 

@@ -72,7 +72,9 @@ func (n *node) snapshot(ctx context.Context, sync bool) (*snapshot, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := f.Fill(ctx); err != nil {
+	err = f.Fill(ctx)
+	around := errors.Is(err, syscall.ENOSPC) // no room for what is absent: it is read from the store instead
+	if err != nil && !around {
 		return nil, err
 	}
 	s := &snapshot{n: n, stageID: id}
@@ -87,7 +89,12 @@ func (n *node) snapshot(ctx context.Context, sync bool) (*snapshot, error) {
 			return nil, commit.ErrBusy
 		}
 	}
-	if s.Snapshot, err = f.Snapshot(ctx, stage.SnapshotOptions{Exclusive: writers == 0}); err != nil {
+	s.Snapshot, err = f.Snapshot(ctx, stage.SnapshotOptions{Exclusive: writers == 0, Around: around})
+	if errors.Is(err, syscall.ENOSPC) { // no room for a copy either: a write that comes breaks the upload
+		n.exclusive.Store(s)
+		s.Snapshot, err = f.Snapshot(ctx, stage.SnapshotOptions{Exclusive: true, Around: around})
+	}
+	if err != nil {
 		n.exclusive.CompareAndSwap(s, nil)
 		return nil, err
 	}

@@ -60,7 +60,9 @@ type Options struct {
 	WritebackMax time.Duration // at most this after the first change. 0: 30 s
 	IOTimeout    time.Duration // a read, or an fsync, waits about so long for an answer of the store. 0: 60 s
 	CacheSize    int64         // bytes on disk. 0: the cache's default
-	KeepFree     int64         // bytes of the local disk that the read cache leaves free
+	StageSize    int64         // bytes on disk of changed files that are not stored. 0: DefaultStageSize
+	KeepFree     int64         // bytes of the local disk that stay free. 0: 1 GiB, at most a twentieth of the disk; negative: none
+	StallTimeout time.Duration // a write for which nothing gets free so long fails with ENOSPC. 0: DefaultStall
 	MemorySize   int64         // bytes in memory. 0: the cache's default
 	Parallel     int           // requests at a time, of the committer and for attributes. 0: 16
 	Capacity     int64         // bytes that statfs shows. 0: DefaultCapacity
@@ -80,6 +82,12 @@ func (o Options) withDefaults() Options {
 	}
 	if o.Parallel <= 0 {
 		o.Parallel = 16
+	}
+	if o.StageSize <= 0 {
+		o.StageSize = DefaultStageSize
+	}
+	if o.StallTimeout <= 0 {
+		o.StallTimeout = DefaultStall
 	}
 	if o.Capacity <= 0 {
 		o.Capacity = DefaultCapacity
@@ -147,11 +155,11 @@ func Open(ctx context.Context, o Options) (_ *Tree, err error) {
 	if err := t.bind(); err != nil {
 		return nil, err
 	}
-	if t.stage, err = stage.Open(filepath.Join(o.CacheDir, "stage"), stage.Options{Logger: o.Logger}); err != nil {
+	if t.stage, err = stage.Open(filepath.Join(o.CacheDir, "stage"), stage.Options{Logger: o.Logger, Room: t.stageRoom()}); err != nil {
 		return nil, err
 	}
 	t.cache, err = cache.Open(filepath.Join(o.CacheDir, "cache"),
-		cache.Options{Owner: t.cat.ID(), Size: o.CacheSize, KeepFree: o.KeepFree, Memory: o.MemorySize, Logger: o.Logger})
+		cache.Options{Owner: t.cat.ID(), Size: o.CacheSize, KeepFree: t.cacheFloor(), Memory: o.MemorySize, Logger: o.Logger})
 	if err != nil {
 		return nil, err
 	}
@@ -287,6 +295,7 @@ type Status struct {
 	Pending  commit.Pending   `json:"pending"`
 	Stuck    []commit.Problem `json:"stuck"`
 	Cache    cache.Stats      `json:"cache"`
+	Stage    stage.RoomStats  `json:"stage"`
 	Files    int64            `json:"files"` // known
 	Dirs     int64            `json:"directories"`
 	Bytes    int64            `json:"bytes"`       // of known files
@@ -307,7 +316,7 @@ func (t *Tree) Status() (Status, error) {
 	t.mu.Lock()
 	open := len(t.nodes)
 	t.mu.Unlock()
-	return Status{Store: t.o.StoreName, ReadOnly: t.o.ReadOnly, Pending: p, Stuck: t.commit.Problems(), Cache: t.cache.Stats(),
+	return Status{Store: t.o.StoreName, ReadOnly: t.o.ReadOnly, Pending: p, Stuck: t.commit.Problems(), Cache: t.cache.Stats(), Stage: t.stage.Room(),
 		Files: u.Files, Dirs: u.Dirs, Bytes: u.Bytes, Hidden: t.hidden.Load(), Open: open}, err
 }
 
