@@ -50,6 +50,7 @@ func mountText(b *bytes.Buffer, s control.Status, now time.Time) {
 		line(b, "stuck", fmt.Sprintf("%s: %s (%d tries in %s)", p.Path, p.Error, p.Tries, age(now, p.Since)))
 	}
 	line(b, "cache", cacheText(s.Cache))
+	line(b, "staged", stageText(s.Stage, now))
 	line(b, "requests", requestsText(s.Requests))
 	for _, e := range s.Errors {
 		line(b, e.Level, e.Time.Local().Format(time.DateTime)+" "+e.Message)
@@ -77,6 +78,17 @@ func cacheText(c control.Cache) string {
 		text += fmt.Sprintf(", hit rate %.1f %%", 100*c.HitRate)
 	}
 	return text
+}
+
+func stageText(s control.Stage, now time.Time) string {
+	text := fmt.Sprintf("%s of %s on disk, which has %s free and keeps %s", bytesText(s.Size), bytesText(s.MaxSize), bytesText(s.Free), bytesText(s.KeepFree))
+	if s.Since == nil {
+		return text
+	}
+	if s.Stalled {
+		return fmt.Sprintf("%s; full for %s, and nothing gets free: writes that need room fail", text, age(now, *s.Since))
+	}
+	return fmt.Sprintf("%s; full for %s, %d writers wait", text, age(now, *s.Since), s.Waiting)
 }
 
 func requestsText(r control.Requests) string {

@@ -110,7 +110,10 @@ func (f *File) WriteAt(ctx context.Context, p []byte, off int64) (k int, err err
 		}
 		return err
 	})
-	return k, errors.Join(err, short)
+	if err == nil {
+		err = short
+	}
+	return k, err
 }
 
 const fallocPunchHole = 2 // FALLOC_FL_PUNCH_HOLE

@@ -52,8 +52,22 @@ type Mount struct {
 // is unmounted at its end.
 func NewMount(tb testing.TB, s *Store, args ...string) *Mount {
 	tb.Helper()
+	return newMount(tb, s, "", args)
+}
+
+// NewMountOn is NewMount with the cache directory on a disk of its own.
+func NewMountOn(tb testing.TB, s *Store, d *Disk, args ...string) *Mount {
+	tb.Helper()
+	return newMount(tb, s, filepath.Join(d.Dir, "cache"), args)
+}
+
+func newMount(tb testing.TB, s *Store, cacheDir string, args []string) *Mount {
+	tb.Helper()
 	m := &Mount{Store: s, tb: tb, base: scratch(tb), args: args}
 	m.Dir, m.CacheDir = filepath.Join(m.base, "mnt"), filepath.Join(m.base, "cache")
+	if cacheDir != "" {
+		m.CacheDir = cacheDir
+	}
 	for _, dir := range []string{"mnt", "home", "run", "tmp"} {
 		if err := os.Mkdir(filepath.Join(m.base, dir), 0o700); err != nil {
 			tb.Fatal(err)
@@ -169,6 +183,11 @@ type Status struct {
 		Path  string `json:"path"`
 		Error string `json:"error"`
 	} `json:"stuck"`
+	Stage struct {
+		Size    int64 `json:"size"`
+		Waiting int   `json:"waiting"`
+		Stalled bool  `json:"stalled"`
+	} `json:"stage"`
 	Requests struct {
 		ByKind map[string]struct {
 			Count  int64 `json:"count"`

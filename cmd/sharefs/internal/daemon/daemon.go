@@ -46,6 +46,7 @@ type Report struct {
 	Pending  control.Pending
 	Stuck    []control.Problem
 	Cache    control.Cache
+	Stage    control.Stage
 	Requests control.Requests
 }
 
