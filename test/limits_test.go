@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -163,25 +164,13 @@ func (w *filler) usable() {
 	if _, err := os.ReadDir(w.m.Dir); err != nil {
 		w.t.Errorf("ls: %v", err)
 	}
+	var names []string
 	for name := range w.files {
-		to := name + "-renamed"
-		if err := os.Rename(w.m.Path(name), w.m.Path(to)); err != nil {
-			w.t.Errorf("mv on a full disk: %v", err)
-			break
-		}
-		w.files[to] = w.files[name]
-		delete(w.files, name)
-		break
+		names = append(names, name)
 	}
-	if len(w.files) > 2 {
-		for name := range w.files {
-			if err := os.Remove(w.m.Path(name)); err != nil {
-				w.t.Errorf("rm on a full disk: %v", err)
-				break
-			}
-			delete(w.files, name)
-			break
-		}
+	w.rename(names[0], names[0]+"-renamed")
+	if len(names) > 2 {
+		w.remove(names[1])
 	}
 	if took := time.Since(began); took > busy {
 		w.t.Errorf("looking, renaming and deleting on a full disk took %v", took)
@@ -247,4 +236,99 @@ func TestASmallDiskTakesAllOrSaysItIsFull(t *testing.T) {
 			})
 		}
 	}
+}
+
+// TestADiskThatOthersHaveFilledStillStoresAndDeletes fills the disk of the cache directory to the last block.
+func TestADiskThatOthersHaveFilledStillStoresAndDeletes(t *testing.T) {
+	t.Parallel()
+	for _, kind := range []harness.Filesystem{harness.Ext4, harness.Tmpfs} {
+		t.Run(string(kind), func(t *testing.T) {
+			t.Parallel()
+			disk := harness.NewDisk(t, kind, 48<<20)
+			s, proxy := harness.NewStore(t, harness.MinIO).Behind(t)
+			m := harness.NewMountOn(t, s, disk, "--stall-timeout", "1s", "--io-timeout", "5s", "--writeback", "100ms")
+			w := &filler{t: t, m: m, r: rand.NewChaCha8([32]byte(fmt.Appendf(nil, "%032d", seed(t)))), files: map[string][]byte{}}
+			if _, err := os.ReadDir(m.Dir); err != nil {
+				t.Fatal(err)
+			}
+			if err := proxy.GoAway(); err != nil {
+				t.Fatal(err)
+			}
+			for n := range soak.Count(120, 1000) {
+				w.file(fmt.Sprintf("f%03d", n), func(f *filled) { f.at(0, 4096) })
+			}
+			ballast := filepath.Join(disk.Dir, "ballast")
+			fillUp(t, ballast)
+			for what, do := range map[string]func() error{
+				"a new file":      func() error { return os.WriteFile(m.Path("new"), nil, 0o644) },
+				"a new directory": func() error { return os.Mkdir(m.Path("dir"), 0o755) },
+				"a new symlink":   func() error { return os.Symlink("target", m.Path("link")) },
+			} {
+				if err := do(); !errors.Is(err, syscall.ENOSPC) {
+					t.Errorf("%s on a full disk: %v", what, err)
+				}
+			}
+			for n := range 60 {
+				w.rename(fmt.Sprintf("f%03d", n), fmt.Sprintf("renamed%03d", n))
+			}
+			fillUp(t, ballast) // what the reserve gave back, and what deleting will give
+			for n := range 30 {
+				w.remove(fmt.Sprintf("renamed%03d", n))
+			}
+			w.check()
+			if err := proxy.ComeBack(); err != nil {
+				t.Fatal(err)
+			}
+			began := time.Now()
+			m.Flush() // the catalog takes down what is stored, still on a full disk
+			t.Logf("storing it took %v; %d bytes free", time.Since(began), disk.Free(t))
+			w.inStore(s)
+			if err := os.Remove(ballast); err != nil {
+				t.Fatal(err)
+			}
+			w.file("after", func(f *filled) { f.sequential(1 << 20) })
+			m.Flush()
+			w.inStore(s)
+			if n := len(w.files["after"]); n != 1<<20 {
+				t.Errorf("%d bytes were written when there was room again", n)
+			}
+		})
+	}
+}
+
+// fillUp appends to a file until the disk has no room.
+func fillUp(t *testing.T, name string) {
+	t.Helper()
+	f, err := os.OpenFile(name, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	for n := 1 << 20; n > 0; {
+		if _, err = f.Write(make([]byte, n)); err != nil {
+			n /= 2
+		}
+	}
+	if !errors.Is(err, syscall.ENOSPC) {
+		t.Fatal(err)
+	}
+}
+
+func (w *filler) rename(from, to string) {
+	w.t.Helper()
+	if err := os.Rename(w.m.Path(from), w.m.Path(to)); err != nil {
+		w.t.Errorf("mv on a full disk: %v", err)
+		return
+	}
+	w.files[to] = w.files[from]
+	delete(w.files, from)
+}
+
+func (w *filler) remove(name string) {
+	w.t.Helper()
+	if err := os.Remove(w.m.Path(name)); err != nil {
+		w.t.Errorf("rm on a full disk: %v", err)
+		return
+	}
+	delete(w.files, name)
 }

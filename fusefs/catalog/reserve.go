@@ -25,19 +25,24 @@ const (
 
 type roomReserve struct {
 	path string
-	dir  string
 	size int64
 	held atomic.Bool
 
-	tried time.Time // to make it; guarded by Catalog.mu
+	tried time.Time            // to make it; guarded by Catalog.mu
+	disk  func() (int64, bool) // what the disk has free, if it can tell
 }
 
 // init takes up the reserve that an earlier process left, or makes it.
 func (r *roomReserve) init(dir string) {
-	r.dir, r.path, r.size = dir, filepath.Join(dir, "reserve"), reserveMost
+	r.path, r.size = filepath.Join(dir, "reserve"), reserveMost
 	var st unix.Statfs_t
 	if err := unix.Statfs(dir, &st); err == nil {
 		r.size = max(reserveLeast, min(reserveMost, int64(st.Blocks)*st.Bsize/reserveOf))
+	}
+	r.disk = func() (int64, bool) {
+		var st unix.Statfs_t
+		err := unix.Statfs(dir, &st)
+		return int64(st.Bavail) * st.Bsize, err == nil
 	}
 	if fi, err := os.Stat(r.path); err == nil && fi.Size() == r.size {
 		r.held.Store(true)
@@ -47,11 +52,10 @@ func (r *roomReserve) init(dir string) {
 
 // look gives the reserve up when the disk is nearly full, and makes it when it is not.
 func (r *roomReserve) look() {
-	var st unix.Statfs_t
-	if unix.Statfs(r.dir, &st) != nil {
-		return // the disk says itself what is wrong
+	free, ok := r.disk()
+	if !ok {
+		return // it says itself what is wrong
 	}
-	free := int64(st.Bavail) * st.Bsize
 	switch held := r.held.Load(); {
 	case held && free < r.size/2:
 		r.giveUp()

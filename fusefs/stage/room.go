@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"strings"
 	"sync"
 	"time"
 
@@ -52,6 +51,7 @@ type room struct {
 	o    RoomOptions
 	path string
 	now  func() time.Time
+	disk func() int64 // for tests: what the disk has free
 
 	mu       sync.Mutex
 	files    map[ID]*usage
@@ -369,6 +369,9 @@ func (r *room) floor() int64 {
 
 // free returns the bytes that the disk has free. A disk that cannot tell is not taken for full: it says so itself.
 func (r *room) free() int64 {
+	if r.disk != nil {
+		return r.disk()
+	}
 	var st unix.Statfs_t
 	if err := again(func() error { return unix.Statfs(r.path, &st) }); err != nil {
 		return 1 << 62
@@ -378,17 +381,14 @@ func (r *room) free() int64 {
 
 // describe says what there is no room for, and what to do.
 func (r *room) describe(w *waiter, why string) error {
-	hint := "make room on the disk of the cache directory"
+	hint := "make room on the disk of " + r.path
 	r.mu.Lock()
 	if r.lacks(w.n, w.d) == lacksSize {
 		hint = "a larger --stage-size takes more"
 	}
-	text := []string{fmt.Sprintf("%d bytes are staged", r.used)}
+	staged := r.used
 	r.mu.Unlock()
-	if why != "" {
-		text = append(text, why)
-	}
-	return &NoRoomError{Need: w.n, Why: strings.Join(append(text, hint), "; ")}
+	return &NoRoomError{Need: w.n, Why: fmt.Sprintf("%s, with %d bytes staged: %s", why, staged, hint)}
 }
 
 // NoRoomError says that the stage has no room for a change.

@@ -84,7 +84,7 @@ func (w *waiter) served() (*Reservation, bool) {
 
 func (r *room) outcome(w *waiter, v *Reservation) (*Reservation, error) {
 	if v == nil {
-		return nil, r.describe(w, "nothing of it got free for "+r.o.Stall.String())
+		return nil, r.describe(w, "nothing got free for "+r.o.Stall.String())
 	}
 	return v, nil
 }
@@ -178,7 +178,7 @@ func (r *room) hopeless(w *waiter, releasing bool) string {
 		return "an open file is larger than the stage"
 	}
 	if len(r.queue) > 0 && r.queue[0] == w && r.free()+r.used-own-r.floor() < w.n { // what gives way has done so
-		return "the disk has too little for an open file"
+		return "it is nearly full"
 	}
 	return ""
 }
