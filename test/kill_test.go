@@ -4,12 +4,20 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"encoding/json"
+	"errors"
+	"fmt"
 	"io"
+	"io/fs"
 	"maps"
 	"math/rand/v2"
 	"os"
+	"os/exec"
+	"path"
 	"path/filepath"
+	"slices"
 	"strconv"
+	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -35,12 +43,13 @@ func seed(t *testing.T) uint64 {
 	return n
 }
 
-// TestSoakNothingIsLostWhenTheDaemonIsKilled kills the daemon with SIGKILL under a writer, mounts again, and looks for
-// every change that the writer saw succeed; and that the store never holds what no close has left behind.
+// TestSoakNothingIsLostWhenTheDaemonIsKilled kills the daemon with SIGKILL under several writers, mounts again, and looks for
+// every change that a writer saw succeed. All the time somebody reads the store, and must never see what no close has left
+// behind.
 func TestSoakNothingIsLostWhenTheDaemonIsKilled(t *testing.T) {
 	t.Parallel()
 	harness.OnEach(t, func(t *testing.T, s *harness.Store) {
-		kills := soak.Count(10, 100)
+		kills := soak.Count(10, 340)
 		k := newKiller(t, s)
 		for range kills {
 			k.round()
@@ -48,6 +57,7 @@ func TestSoakNothingIsLostWhenTheDaemonIsKilled(t *testing.T) {
 		k.finish()
 		soak.Record(t, "kills of the daemon survived", kills)
 		soak.Record(t, "changes made and found again", k.steps)
+		soak.Record(t, "versions of objects that a watcher saw", k.watcher.Count())
 	})
 }
 
@@ -61,10 +71,24 @@ type killer struct {
 	closed map[string]map[[32]byte]bool // by path: every content that a file was left with there
 	steps  int
 	last   []step // those of the last round
+	apart  bool   // each writer has a directory of its own at the root
+
+	watcher *harness.Watcher
+	mu      sync.Mutex
+	seen    map[sighting]bool // by the watcher, and not judged yet
+}
+
+// sighting is a version of an object that the watcher has seen.
+type sighting struct {
+	key               string
+	size              int
+	asFile, asSymlink [32]byte
 }
 
 func newKiller(t *testing.T, s *harness.Store) *killer {
-	k := &killer{t: t, r: rand.New(rand.NewPCG(seed(t), 0)), want: model{}, closed: map[string]map[[32]byte]bool{}}
+	k := &killer{t: t, r: rand.New(rand.NewPCG(seed(t), 0)), want: model{}, closed: map[string]map[[32]byte]bool{},
+		apart: true, seen: map[sighting]bool{}}
+	k.watcher = s.Watch(t, k.see)
 	if s.Server != nil {
 		s, k.proxy = s.Behind(t)
 	}
@@ -74,7 +98,47 @@ func newKiller(t *testing.T, s *harness.Store) *killer {
 			t.Logf("the changes before the last kill: %v", k.last)
 		}
 	})
+	for i := range writers {
+		s := step{Action: mkdir, Path: writerDir(i)}
+		if err := s.do(k.mount.Dir); err != nil {
+			t.Fatal(err)
+		}
+		k.want.apply(s)
+	}
 	return k
+}
+
+// writers is how many processes write at the same time.
+const writers = 3
+
+func writerDir(i int) string { return fmt.Sprintf("w%d", i) }
+
+// see is called by the watcher.
+func (k *killer) see(key string, body []byte) {
+	v := sighting{key: key, size: len(body)}
+	v.asFile = content(item{Type: harness.Regular, Body: body})
+	v.asSymlink = content(item{Type: harness.Symlink, Target: string(body)})
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.seen[v] = true
+}
+
+// judge looks at what the watcher has seen so far: only what some close, rename or fsync has left behind.
+func (k *killer) judge() {
+	k.t.Helper()
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for v := range k.seen {
+		if strings.HasSuffix(v.key, "/") {
+			if v.size > 0 {
+				k.t.Errorf("a watcher saw a marker %s with %d bytes", v.key, v.size)
+			}
+		} else if !k.closed[v.key][v.asFile] && !k.closed[v.key][v.asSymlink] {
+			k.t.Errorf("a watcher saw %d bytes as %s that no file of that name was left with", v.size, v.key)
+		}
+	}
+	clear(k.seen)
+	k.stop()
 }
 
 // round lets a writer work for a while, kills the daemon, and looks at what is left.
@@ -83,61 +147,80 @@ func (k *killer) round() {
 	if k.proxy != nil {
 		k.proxy.Delay(time.Duration(k.r.IntN(30)) * time.Millisecond)
 	}
-	var inFlight *step
+	var cut []step
 	if k.r.IntN(8) > 0 { // else killed right after the mount, while it recovers
-		inFlight = k.work(1 + k.r.IntN(120))
+		cut = k.work(1 + k.r.IntN(150))
 	} else {
 		k.mount.Kill()
 	}
-	k.checkStore(inFlight)
+	k.checkStore(cut)
 	if k.r.IntN(2) == 0 {
 		k.mount.Detach()
 	}
 	k.mount.Remount()
-	k.compare(inFlight)
+	k.compare(cut)
+	k.judge()
 	if k.r.IntN(3) == 0 {
 		k.drain()
 	}
 }
 
-// work starts a writer and kills the daemon some time after so many steps. It returns the step that was cut off.
-func (k *killer) work(steps int) *step {
+// work starts the writers and kills the daemon some time after so many steps. It returns the steps that were cut off.
+func (k *killer) work(steps int) (cut []step) {
 	k.t.Helper()
-	manifest := filepath.Join(k.t.TempDir(), "manifest")
-	told, err := json.Marshal(orders{Dir: k.mount.Dir, Manifest: manifest, Start: k.want, Seed: k.r.Uint64(), First: k.steps})
+	k.last = nil
+	out, in, err := os.Pipe()
 	if err != nil {
 		k.t.Fatal(err)
 	}
-	writer := harness.Helper("writer")
-	writer.Stdin = bytes.NewReader(told)
-	done, err := writer.StdoutPipe()
-	if err != nil {
+	defer out.Close()
+	var running []*exec.Cmd
+	manifests := make([]string, writers)
+	for i := range writers {
+		manifests[i] = filepath.Join(k.t.TempDir(), "manifest")
+		told, err := json.Marshal(orders{Dir: k.mount.Path(writerDir(i)), Manifest: manifests[i],
+			Start: k.want.below(writerDir(i)), Seed: k.r.Uint64(), First: k.steps})
+		if err != nil {
+			k.t.Fatal(err)
+		}
+		writer := harness.Helper("writer")
+		writer.Stdin, writer.Stdout = bytes.NewReader(told), in
+		if err := writer.Start(); err != nil {
+			k.t.Fatal(err)
+		}
+		running = append(running, writer)
+	}
+	if err := in.Close(); err != nil {
 		k.t.Fatal(err)
 	}
-	if err := writer.Start(); err != nil {
-		k.t.Fatal(err)
-	}
-	if _, err := io.CopyN(io.Discard, done, int64(steps)); err != nil {
-		k.t.Errorf("the writer ended too early: %v", err)
+	if _, err := io.CopyN(io.Discard, out, int64(steps)); err != nil {
+		k.t.Errorf("the writers ended too early: %v", err)
 	}
 	time.Sleep(time.Duration(k.r.IntN(20_000)) * time.Microsecond) // the moment of the kill is the subject
 	k.mount.Kill()
-	_, _ = io.Copy(io.Discard, done)
-	if err := writer.Wait(); err != nil {
-		k.t.Errorf("the writer: %v", err)
+	_, _ = io.Copy(io.Discard, out)
+	for i, writer := range running {
+		if err := writer.Wait(); err != nil {
+			k.t.Errorf("the writer: %v", err)
+		}
+		if began := k.read(manifests[i], writerDir(i)); began != nil {
+			cut = append(cut, *began)
+		}
 	}
-	return k.read(manifest)
+	return cut
 }
 
-// read brings the model up to date with the manifest and returns the step that was cut off.
-func (k *killer) read(manifest string) *step {
+// read brings the model up to date with the manifest of a writer, whose names are below dir, and returns the step that was cut off.
+func (k *killer) read(manifest, dir string) *step {
 	k.t.Helper()
 	text, err := os.ReadFile(manifest)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil // the daemon was killed before this writer began
+	}
 	if err != nil {
 		k.t.Fatal(err)
 	}
 	var began *step
-	k.last = nil
 	for dec := json.NewDecoder(bytes.NewReader(text)); dec.More(); {
 		var l line
 		if err := dec.Decode(&l); err != nil {
@@ -148,6 +231,10 @@ func (k *killer) read(manifest string) *step {
 			k.t.Fatalf("a change failed: %s", l.Error)
 		case l.Began != nil:
 			began = l.Began
+			began.Path = path.Join(dir, began.Path)
+			if began.Action == rename {
+				began.To = path.Join(dir, began.To)
+			}
 			k.last = append(k.last, *began)
 			if began.Action == save { // its fsync stores the temporary file
 				k.note(model{began.temporary(): {Type: harness.Regular, Body: began.bytes()}}, []string{began.temporary()})
@@ -177,12 +264,17 @@ func content(it item) [32]byte {
 }
 
 // checkStore looks into the store: every object is a version that was left behind under its name, and what was fsynced
-// is there. A step that was cut off may have done its work.
-func (k *killer) checkStore(cut *step) {
+// is there. Steps that were cut off may have done their work.
+func (k *killer) checkStore(cut []step) {
 	k.t.Helper()
-	if cut != nil {
+	for _, s := range cut {
 		after := maps.Clone(k.want)
-		k.note(after, after.apply(*cut))
+		k.note(after, after.apply(s))
+	}
+	changing := func(name string) bool {
+		return slices.ContainsFunc(cut, func(s step) bool {
+			return name == s.Path || name == s.To || strings.HasPrefix(name, s.Path+"/")
+		})
 	}
 	found := k.mount.Store.Contents(k.t)
 	for name, body := range found {
@@ -193,7 +285,7 @@ func (k *killer) checkStore(cut *step) {
 		}
 	}
 	for name, it := range k.want {
-		if it.Synced && !bytes.Equal(found[name], it.Body) {
+		if it.Synced && !changing(name) && !bytes.Equal(found[name], it.Body) {
 			k.t.Errorf("%s was fsynced and not changed since: the store has %d bytes of it instead of %d", name, len(found[name]), len(it.Body))
 		}
 	}
@@ -207,25 +299,63 @@ func (k *killer) stop() {
 	}
 }
 
-// compare compares the mount with the model, and takes over what has become of the step that was cut off.
-func (k *killer) compare(cut *step) {
+// compare compares the mount with the model, and takes over what has become of the steps that were cut off.
+func (k *killer) compare(cut []step) {
+	k.t.Helper()
+	found := k.shown()
+	for _, s := range cut {
+		k.compareCut(s, found)
+	}
+	if other := harness.Differences(k.want.tree(), found, harness.Times); len(other) > 0 {
+		k.t.Fatalf("after %d changes, cut off at %v: %q", k.steps, cut, other)
+	}
+}
+
+// shown is what the mount shows, without the directories that only the server believes in.
+func (k *killer) shown() harness.Tree {
 	k.t.Helper()
 	found := harness.ReadTree(k.t, k.mount.Dir)
-	before := harness.Differences(k.want.tree(), found, harness.Times)
-	if len(before) == 0 {
+	if len(harness.Differences(k.want.tree(), found, harness.Times)) == 0 {
+		return found
+	}
+	phantoms := k.mount.Store.Phantoms(k.t)
+	slices.Reverse(phantoms) // what is below comes first
+	for _, dir := range phantoms {
+		if _, wanted := k.want[dir]; !wanted && found[dir].Type == harness.Directory {
+			k.t.Logf("the server lists a directory %s without anything in it", dir)
+			delete(found, dir)
+			if err := os.Remove(k.mount.Path(dir)); err != nil { // a writer may want the name
+				k.t.Error(err)
+			}
+		}
+	}
+	return found
+}
+
+// compareCut takes over what has become of a step that was cut off.
+func (k *killer) compareCut(cut step, found harness.Tree) {
+	k.t.Helper()
+	if len(k.differences(k.want, found, cut)) == 0 {
 		return
 	}
-	if cut == nil {
-		k.t.Fatalf("after %d changes: %q", k.steps, before)
-	}
 	after := maps.Clone(k.want)
-	changed := after.apply(*cut)
-	if cut.Action != save && len(harness.Differences(after.tree(), found, harness.Times)) == 0 {
+	changed := after.apply(cut)
+	if cut.Action != save && len(k.differences(after, found, cut)) == 0 {
 		k.want = after
 		k.note(k.want, changed)
 		return
 	}
-	k.settle(*cut, after, found)
+	k.settle(cut, after, found)
+}
+
+// differences compares the part of the tree that the writer of a step works in.
+func (k *killer) differences(want model, found harness.Tree, s step) []string {
+	all := harness.Differences(want.tree(), found, harness.Times)
+	if !k.apart {
+		return all
+	}
+	dir, _, _ := strings.Cut(s.Path, "/")
+	return slices.DeleteFunc(all, func(text string) bool { return !strings.HasPrefix(text, dir+"/") })
 }
 
 // settle judges a step that was cut off in the middle.
@@ -270,7 +400,7 @@ func (k *killer) settleSave(cut step, after model, found harness.Tree) {
 		}
 		delete(found, temporary)
 		k.note(model{temporary: {Type: harness.Regular, Body: body}}, []string{temporary})
-	} else if len(harness.Differences(after.tree(), found, harness.Times)) == 0 {
+	} else if len(k.differences(after, found, cut)) == 0 {
 		k.want = after
 		k.note(k.want, []string{cut.Path})
 	}
@@ -279,7 +409,7 @@ func (k *killer) settleSave(cut step, after model, found harness.Tree) {
 
 func (k *killer) mustBe(cut step, found harness.Tree) {
 	k.t.Helper()
-	if other := harness.Differences(k.want.tree(), found, harness.Times); len(other) > 0 {
+	if other := k.differences(k.want, found, cut); len(other) > 0 {
 		k.t.Errorf("after %d changes, cut off at %v: %q", k.steps, cut, other)
 	}
 	k.stop()
@@ -297,14 +427,9 @@ func (k *killer) finish() {
 	k.t.Helper()
 	k.mount.Unmount()
 	harness.MustEqual(k.t, "the store after the unmount", k.want.tree(), k.mount.Store.Tree(k.t), harness.Times)
-	phantoms := k.mount.Store.Phantoms(k.t)
-	k.mount.RemountEmpty()
-	found := harness.ReadTree(k.t, k.mount.Dir)
-	for _, dir := range phantoms {
-		if _, wanted := k.want[dir]; !wanted {
-			k.t.Logf("the server lists a directory %s without anything in it", dir)
-			delete(found, dir)
-		}
+	if k.watcher != nil {
+		k.judge()
 	}
-	harness.MustEqual(k.t, "a mount with an empty cache", k.want.tree(), found, harness.Times)
+	k.mount.RemountEmpty()
+	harness.MustEqual(k.t, "a mount with an empty cache", k.want.tree(), k.shown(), harness.Times)
 }

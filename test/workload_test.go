@@ -26,8 +26,8 @@ const (
 	appendTo action = "append"   //
 	truncate action = "truncate" // by name
 	save     action = "save"     // a temporary file, written, fsynced, renamed over Path
-	sync     action = "sync"     // fsync
-	rename   action = "rename"   // of a file to a new or an existing name, of a directory to a new one
+	fsync    action = "fsync"
+	rename   action = "rename" // of a file to a new or an existing name, of a directory to a new one
 	unlink   action = "unlink"
 	mkdir    action = "mkdir"
 	rmdir    action = "rmdir"
@@ -117,7 +117,7 @@ func (m model) apply(s step) []string {
 		m[s.Path] = item{Type: harness.Regular, Mode: it.Mode, Body: append(body, s.bytes()...)}
 	case truncate:
 		m[s.Path] = item{Type: harness.Regular, Mode: it.Mode, Body: append(body, make([]byte, max(0, s.Size-len(body)))...)[:s.Size]}
-	case sync:
+	case fsync:
 		it.Synced = true
 		m[s.Path] = it
 		return nil
@@ -158,6 +158,17 @@ func (m model) rename(from, to string) []string {
 		changed = append(changed, renamed)
 	}
 	return changed
+}
+
+// below returns what is below a directory, by the path from there.
+func (m model) below(dir string) model {
+	part := model{}
+	for name, it := range m {
+		if rest, ok := strings.CutPrefix(name, dir+"/"); ok {
+			part[rest] = it
+		}
+	}
+	return part
 }
 
 // of returns the paths of one type, sorted.
@@ -201,7 +212,7 @@ func choose(r *rand.Rand, have int) action {
 	weights := []struct {
 		action action
 		weight int
-	}{{create, 30}, {replace, 10}, {patch, 10}, {appendTo, 10}, {truncate, 4}, {save, 5}, {sync, 3}, {rename, 16}, {unlink, 12},
+	}{{create, 30}, {replace, 10}, {patch, 10}, {appendTo, 10}, {truncate, 4}, {save, 5}, {fsync, 3}, {rename, 16}, {unlink, 12},
 		{mkdir, 6}, {rmdir, 5}, {symlink, 3}, {chmod, 4}}
 	if have > manyFiles {
 		weights = append(weights[1:], weights[8], weights[8], weights[8])
@@ -247,7 +258,7 @@ func (m model) fill(r *rand.Rand, s *step) bool {
 	case patch:
 		s.Size = min(s.Size, chunk)
 		return pick(files) && m.place(r, s)
-	case replace, appendTo, truncate, sync:
+	case replace, appendTo, truncate, fsync:
 		return pick(files)
 	case unlink:
 		return pick(append(files, m.of(harness.Symlink)...))

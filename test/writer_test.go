@@ -49,7 +49,7 @@ func write([]string) error {
 		if err := log.Encode(line{Began: &s}); err != nil {
 			return fmt.Errorf("writer: %w", err)
 		}
-		if err := s.do(o.Dir); killed(err) {
+		if err := s.do(o.Dir); killed(o.Dir, err) {
 			return nil
 		} else if err != nil {
 			return errors.Join(log.Encode(line{Error: fmt.Sprintf("%v: %v", s, err)}), err)
@@ -64,8 +64,12 @@ func write([]string) error {
 	}
 }
 
-// killed reports whether an error is that of a mount without a daemon.
-func killed(err error) bool {
+// killed reports whether an error is that of a mount without a daemon. Some requests that are cut off end in EIO.
+func killed(dir string, err error) bool {
+	if errors.Is(err, syscall.EIO) {
+		var st syscall.Statfs_t
+		err = syscall.Statfs(dir, &st) // which always asks the daemon
+	}
 	return errors.Is(err, syscall.ENOTCONN) || errors.Is(err, syscall.ECONNABORTED)
 }
 
@@ -87,7 +91,7 @@ func (s step) do(root string) error {
 			return err
 		}
 		return os.Rename(temporary, name)
-	case sync:
+	case fsync:
 		f, err := os.Open(name)
 		if err != nil {
 			return err

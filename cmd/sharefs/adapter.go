@@ -46,6 +46,7 @@ func (a *adapter) Report() life.Report {
 func report(s tree.Status, counts observe.Snapshot) life.Report {
 	r := life.Report{
 		Pending: control.Pending{Files: s.Pending.Files, Bytes: s.Pending.Bytes, Uploading: s.Pending.Running},
+		Kept:    control.Kept(s.Kept),
 		Cache: control.Cache{Size: s.Cache.Bytes, MaxSize: s.Cache.Limit, Memory: s.Cache.MemoryBytes,
 			Hits: s.Cache.Hits, Misses: s.Cache.Misses},
 		Stage:    stageReport(s.Stage),

@@ -13,6 +13,7 @@ import (
 	life "sharefs/cmd/sharefs/internal/daemon"
 	"sharefs/cmd/sharefs/internal/exit"
 	"sharefs/fusefs"
+	"sharefs/fusefs/commit/pathrule"
 	"sharefs/fusefs/tree"
 	"sharefs/provider"
 	"sharefs/provider/all"
@@ -49,7 +50,11 @@ func (j *job) open(ctx context.Context, h life.Host) (_ life.Opened, err error) 
 	if err := life.AwaitFree(ctx, j.runtime, h, sameCache); err != nil {
 		return life.Opened{}, exit.Errorf(exit.Busy, "the cache directory %s is in use: %w", cacheDir, err)
 	}
-	mounted, err := fusefs.Mount(ctx, j.mountOptions(store, id, cacheDir, h))
+	options, err := j.mountOptions(store, id, cacheDir, h)
+	if err != nil {
+		return life.Opened{}, err
+	}
+	mounted, err := fusefs.Mount(ctx, options)
 	if err != nil {
 		return life.Opened{}, mountError(err)
 	}
@@ -135,8 +140,12 @@ func (j *job) cacheDir(id string, made *directories) (string, error) {
 	return dir, nil
 }
 
-func (j *job) mountOptions(store *stack.Stack, id, cacheDir string, h life.Host) fusefs.Options {
+func (j *job) mountOptions(store *stack.Stack, id, cacheDir string, h life.Host) (fusefs.Options, error) {
 	s := j.settings
+	rules, err := pathrule.Parse(s.Scratch, s.Lazy)
+	if err != nil {
+		return fusefs.Options{}, exit.With(exit.Usage, err)
+	}
 	fileMode, dirMode := s.Modes()
 	attributes := tree.AttributesFull
 	if s.Attributes == config.AttributesListed {
@@ -164,8 +173,9 @@ func (j *job) mountOptions(store *stack.Stack, id, cacheDir string, h life.Host)
 			StallTimeout: s.StallTimeout,
 			MemorySize:   s.Memory,
 			Parallel:     s.Parallel,
+			Rules:        rules,
 		},
-	}
+	}, nil
 }
 
 // keepFree returns the setting as the tree has it.

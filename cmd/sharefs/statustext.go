@@ -49,6 +49,10 @@ func mountText(b *bytes.Buffer, s control.Status, now time.Time) {
 	for _, p := range s.Stuck {
 		line(b, "stuck", fmt.Sprintf("%s: %s (%d tries in %s)", p.Path, p.Error, p.Tries, age(now, p.Since)))
 	}
+	if s.Kept.ScratchSeen+s.Kept.LazySeen > 0 {
+		line(b, "kept", fmt.Sprintf("%s (%s since the mount), %s lazy changes wait (%s)", scratchText(s.Kept),
+			humanize.Comma(s.Kept.ScratchSeen), humanize.Comma(int64(s.Kept.Lazy)), humanize.Comma(s.Kept.LazySeen)))
+	}
 	line(b, "cache", cacheText(s.Cache))
 	line(b, "staged", stageText(s.Stage, now))
 	line(b, "requests", requestsText(s.Requests))
@@ -70,6 +74,11 @@ func waitingText(p control.Pending, now time.Time) string {
 		text += ", the oldest for " + age(now, *p.Oldest)
 	}
 	return fmt.Sprintf("%s; %d uploading", text, p.Uploading)
+}
+
+// scratchText says how much scratch paths hold.
+func scratchText(k control.Kept) string {
+	return fmt.Sprintf("%s scratch files, %s", humanize.Comma(int64(k.Scratch)), bytesText(k.ScratchBytes))
 }
 
 func cacheText(c control.Cache) string {

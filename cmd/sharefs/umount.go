@@ -89,6 +89,9 @@ func umount(ctx context.Context, d *control.Daemon, noWait bool) error {
 	case out.Result == control.Failed:
 		return exit.Errorf(exit.NotStored, "%s is unmounted: %s; it is kept in %s for the next mount", d.Dir, notStored(out), d.CacheDir)
 	}
+	if out.Kept.Scratch > 0 {
+		fmt.Fprintf(os.Stderr, "sharefs: everything is stored but %s, which stay in %s for the next mount\n", scratchText(out.Kept), d.CacheDir)
+	}
 	return nil
 }
 

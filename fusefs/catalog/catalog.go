@@ -23,6 +23,8 @@ import (
 
 	"golang.org/x/sys/unix"
 	"modernc.org/sqlite"
+
+	"sharefs/fusefs/failpoint"
 )
 
 // Format is the version of the schema. An older one is migrated, a newer one refused.
@@ -228,10 +230,12 @@ func (c *Catalog) Update(f func(*Tx) error) error {
 		c.rollback()
 		return c.full(err)
 	}
+	failpoint.Hit("catalog.commit")
 	if err := tx.exec("COMMIT"); err != nil {
 		c.rollback()
 		return c.full(fmt.Errorf("catalog %s: %w", c.path, err))
 	}
+	failpoint.Hit("catalog.committed")
 	c.usage = tx.usage
 	for _, after := range tx.after {
 		after()

@@ -491,14 +491,14 @@ func (tx *Tx) Bind(store string) (string, error) {
 	return have, err
 }
 
-// MarkStoredBelow marks as dirty everything below a directory that has an object, and returns what it marked: its keys
-// have changed with the directory's.
-func (tx *Tx) MarkStoredBelow(ino uint64, since time.Time) ([]uint64, error) {
-	s, err := tx.c.stmt(below + "UPDATE inode SET dirty = CASE dirty WHEN 0 THEN ? ELSE dirty END WHERE ino IN below AND skey <> '' RETURNING ino")
+// MarkBelow marks as dirty everything below a directory that has an object, or all there is, and returns what it marked:
+// its keys have changed with the directory's.
+func (tx *Tx) MarkBelow(ino uint64, all bool, since time.Time) ([]uint64, error) {
+	s, err := tx.c.stmt(below + "UPDATE inode SET dirty = CASE dirty WHEN 0 THEN ? ELSE dirty END WHERE ino IN below AND (? OR skey <> '') RETURNING ino")
 	if err != nil {
 		return nil, err
 	}
-	rows, err := s.Query(int64(ino), since.UnixNano())
+	rows, err := s.Query(int64(ino), since.UnixNano(), all)
 	if err != nil {
 		return nil, err
 	}
@@ -512,6 +512,13 @@ func (tx *Tx) MarkStoredBelow(ino uint64, since time.Time) ([]uint64, error) {
 		list = append(list, uint64(n))
 	}
 	return list, rows.Err()
+}
+
+// MarkUnstored marks as dirty every file and symlink that nothing is stored for: those that a path rule kept from the store
+// may not be kept from it any more.
+func (tx *Tx) MarkUnstored(since time.Time) error {
+	return tx.exec(`UPDATE inode SET dirty = ? WHERE parent > 0 AND dirty = 0 AND skey = ''
+		AND (stage > 0 OR mode & 61440 = 40960)`, since.UnixNano())
 }
 
 // LongestKeyBelow returns the length of the longest key that something below a directory is stored under; 0 when

@@ -190,7 +190,7 @@ func TestBelowIsWhatLiesBelow(t *testing.T) {
 	})
 }
 
-func TestMarkStoredBelowMarksWhatHasAnObjectAndKeepsOlderMarks(t *testing.T) {
+func TestMarkBelowMarksWhatHasAnObjectAndKeepsOlderMarks(t *testing.T) {
 	c, a, _, below := forest(t)
 	var marked *Inode
 	view(t, c, func(tx *Tx) (err error) {
@@ -203,7 +203,7 @@ func TestMarkStoredBelowMarksWhatHasAnObjectAndKeepsOlderMarks(t *testing.T) {
 		if err := tx.Put(marked); err != nil {
 			return err
 		}
-		list, err = tx.MarkStoredBelow(a.Ino, day)
+		list, err = tx.MarkBelow(a.Ino, false, day)
 		return err
 	})
 	told := map[uint64]bool{}

@@ -51,7 +51,7 @@ func TestHotQueriesDoNotDependOnTheSizeOfTheCatalog(t *testing.T) {
 		"Below":             func(tx *Tx) error { _, err := tx.Below(small.Ino); return err },
 		"IncompleteBelow":   func(tx *Tx) error { _, err := tx.IncompleteBelow(small.Ino); return err },
 		"LongestKeyBelow":   func(tx *Tx) error { _, err := tx.LongestKeyBelow(small.Ino); return err },
-		"MarkStoredBelow":   func(tx *Tx) error { _, err := tx.MarkStoredBelow(small.Ino, day); return err },
+		"MarkBelow":         func(tx *Tx) error { _, err := tx.MarkBelow(small.Ino, false, day); return err },
 		"DirtyIn":           func(tx *Tx) error { _, err := tx.DirtyIn(big.Ino); return err },
 		"Dirty":             func(tx *Tx) error { _, err := tx.Dirty(); return err },
 		"AttrsUnknown":      func(tx *Tx) error { _, err := tx.AttrsUnknown(big.Ino, 0, 10); return err },

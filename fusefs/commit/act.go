@@ -10,22 +10,24 @@ import (
 	"time"
 
 	"sharefs/fusefs/catalog"
+	"sharefs/fusefs/failpoint"
 	"sharefs/provider"
 	"sharefs/provider/transfer"
 )
 
-// schedule takes due items until the committer is closed.
+// schedule takes due items until the committer is closed. Some slots are kept for what somebody waits for: it does not wait
+// for an upload that nobody waits for.
 func (c *Committer) schedule() {
-	slots := make(chan struct{}, c.o.Parallel)
+	kept := min(max(c.o.Parallel/4, 1), c.o.Parallel-1)
+	usual, reserve := make(chan struct{}, c.o.Parallel-kept), make(chan struct{}, kept)
 	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()
 	for {
-		select {
-		case slots <- struct{}{}:
-		case <-c.ctx.Done():
+		slots := c.slot(usual, reserve)
+		if slots == nil {
 			return
 		}
-		it, urgent, wait := c.q.next(c.o.Now())
+		it, urgent, wait := c.q.next(c.o.Now(), slots == reserve)
 		if it == nil {
 			<-slots
 			timer.Reset(wait)
@@ -38,12 +40,29 @@ func (c *Committer) schedule() {
 			continue
 		}
 		c.wg.Add(1)
-		end := func() { <-slots; c.wg.Done() }
+		end := func() { <-slots; c.q.notify(); c.wg.Done() }
 		if it.id.ino != 0 {
 			c.lookInode(it, urgent, end)
 		} else {
 			c.lookDoomed(it, end)
 		}
+	}
+}
+
+// slot waits for a slot, of the usual ones if there is any, and returns whose it has taken; nil when the committer is closed.
+func (c *Committer) slot(usual, reserve chan struct{}) chan struct{} {
+	select {
+	case usual <- struct{}{}:
+		return usual
+	default:
+	}
+	select {
+	case usual <- struct{}{}:
+		return usual
+	case reserve <- struct{}{}:
+		return reserve
+	case <-c.ctx.Done():
+		return nil
 	}
 }
 
@@ -80,13 +99,22 @@ func (c *Committer) describe(id itemID) string {
 // when the look has ended.
 func (c *Committer) lookInode(it *item, urgent bool, end func()) {
 	var p plan
+	var until time.Time
+	now := c.o.Now()
 	err := c.cat.View(func(tx *catalog.Tx) (err error) {
 		p, err = c.planInode(tx, it.id.ino)
+		if err == nil && p.kind != nothing && p.kind != settle && !urgent {
+			until = c.lazyUntil(tx, p.n, now)
+		}
 		return err
 	})
+	if p.scratch && p.n.IsFile() {
+		c.scratch.add(p.n.Ino)
+	}
 	switch {
 	case err != nil:
 		c.finish(it, false, err)
+	case until.After(now) && c.q.postpone(it, until, now):
 	case p.save != 0:
 		go func() {
 			defer end()
@@ -193,6 +221,7 @@ func (c *Committer) giveWay(circle []itemID) error {
 
 // save makes a file's content local and gives up its object at key, so that another one can take the key.
 func (c *Committer) save(ino uint64, key string) error {
+	failpoint.Hit("commit.save")
 	if err := c.content.Localise(c.ctx, ino); err != nil {
 		return fmt.Errorf("content that is needed before its object goes: %w", err)
 	}
@@ -252,9 +281,11 @@ func (c *Committer) send(p plan, snap Snapshot) (clean bool, err error) {
 	}
 	md := c.metadata(p.n, tag)
 	cond := c.condition(p)
+	failpoint.Hit("commit.intended")
 	var obj provider.Object
 	for try := 0; ; try++ {
 		obj, err = c.request(p, snap, md, cond)
+		failpoint.Hit("commit.sent")
 		if cond.IsZero() || !provider.Is(err, provider.KindPrecondition) || try == 3 {
 			break
 		}
@@ -345,6 +376,7 @@ func (c *Committer) settle(p plan) error {
 	if err != nil {
 		return err
 	}
+	failpoint.Hit("commit.settle")
 	if !ours {
 		return c.forgetIntent(p.n.Ino)
 	}
@@ -538,6 +570,10 @@ func (c *Committer) record(p plan, obj provider.Object, md provider.Metadata, si
 		if err != nil {
 			return err
 		}
+		if left.kind != nothing && p.kind == putFile {
+			n.Dirty = c.o.Now() // what is pending now came after the snapshot
+			return tx.Put(n)
+		}
 		if left.kind != nothing {
 			return nil
 		}
@@ -631,6 +667,7 @@ func (c *Committer) delete(batch []*item) {
 	}
 	slices.SortFunc(keys, func(a, b string) int { return strings.Compare(b, a) })
 	err := c.store.Delete(c.ctx, provider.DeleteOptions{}, keys...)
+	failpoint.Hit("commit.deleted")
 	failed := map[string]error{}
 	named := provider.Failed(err)
 	for _, f := range named {

@@ -349,6 +349,9 @@ func (b *bed) mv(from, to string) error {
 			if over.IsDir() != n.IsDir() {
 				return os.ErrInvalid
 			}
+			if !over.Dirty.IsZero() && (n.Dirty.IsZero() || over.Dirty.Before(n.Dirty)) {
+				n.Dirty = over.Dirty
+			}
 			if err := b.detach(tx, over); err != nil {
 				return err
 			}
@@ -359,7 +362,7 @@ func (b *bed) mv(from, to string) error {
 			return err
 		}
 		if n.IsDir() {
-			moved, err := tx.MarkStoredBelow(n.Ino, time.Now())
+			moved, err := tx.MarkBelow(n.Ino, b.c.o.Rules.HasScratch(), time.Now())
 			if err != nil {
 				return err
 			}

@@ -10,7 +10,8 @@
 // take it. Everything else goes in parallel.
 //
 // Coalescing: an item waits until its file has been quiet for Writeback (at most WritebackMax after the first change), and
-// until nobody has it open for writing; Sync does not wait for either.
+// until nobody has it open for writing; Sync does not wait for either. Options.Rules keep files from the store for longer,
+// by their paths (rules.go).
 package commit
 
 import (
@@ -21,6 +22,7 @@ import (
 	"time"
 
 	"sharefs/fusefs/catalog"
+	"sharefs/fusefs/commit/pathrule"
 	"sharefs/provider"
 	"sharefs/provider/retry"
 )
@@ -66,6 +68,7 @@ type Options struct {
 	UID, GID     uint32
 	BackoffMin   time.Duration // pause after a failure, doubled up to BackoffMax. 0: 1 s
 	BackoffMax   time.Duration // 0: 30 s
+	Rules        pathrule.Rules
 	Patience     time.Duration // a request that gets no answer fails after about twice this, for now. 0: as the store has it
 	Logger       *slog.Logger
 	Now          func() time.Time
@@ -121,7 +124,8 @@ type Committer struct {
 	cancel context.CancelFunc
 	wg     sync.WaitGroup
 
-	q queue
+	q       queue
+	scratch scratchSet
 }
 
 // New makes a committer; Start starts it.

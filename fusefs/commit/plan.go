@@ -24,14 +24,15 @@ const (
 
 // plan is what is missing for an inode, or what must come first.
 type plan struct {
-	kind  kind
-	n     *catalog.Inode
-	key   string // where it is to be
-	first itemID // not zero: this item must come first
-	save  uint64 // not zero: this inode's content must be made local first, and its object at frees given up
-	frees string
-	over  provider.Version
-	held  bool // an object is known to be at key, with version over (empty: not known which)
+	kind    kind
+	n       *catalog.Inode
+	key     string // where it is to be
+	first   itemID // not zero: this item must come first
+	save    uint64 // not zero: this inode's content must be made local first, and its object at frees given up
+	frees   string
+	over    provider.Version
+	scratch bool // the path keeps it from the store
+	held    bool // an object is known to be at key, with version over (empty: not known which)
 }
 
 func (p plan) keys() keySet {
@@ -66,6 +67,10 @@ func (c *Committer) planInode(tx *catalog.Tx, ino uint64) (plan, error) {
 	}
 	if n.PutKey != "" {
 		p.kind = settle
+		return p, nil
+	}
+	if c.isScratch(tx, n) {
+		p.scratch = true
 		return p, nil
 	}
 	if p.kind, err = c.missing(tx, n, p.key); err != nil || p.kind == nothing || p.kind == dropMarker {
@@ -166,7 +171,7 @@ func (c *Committer) inDirectory(tx *catalog.Tx, p *plan) (bool, error) {
 		return false, err
 	}
 	key, err := tx.Key(dir)
-	if err != nil || dir.Key == key {
+	if err != nil || dir.Key == key || c.isScratch(tx, dir) {
 		return false, err
 	}
 	p.first = itemID{ino: dir.Ino}

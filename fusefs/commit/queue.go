@@ -27,18 +27,21 @@ const (
 
 // item is something that is pending. Items exist only while something is, or may be, to be done.
 type item struct {
-	id    itemID
-	state state
-	index int // in the heap
-	due   time.Time
-	first time.Time // the first change since the item last was clean
-	from  time.Time // WritebackMax counts from here: the first change since the last look that came to something
-	again bool      // touched while running: look once more
-	urged bool      // somebody waits for it, or for what is blocked on it
-	on    itemID    // while blocked or behind: what it waits for
-	tries int
-	err   error     // of the last try
-	since time.Time // of the first failure in a row
+	id      itemID
+	state   state
+	index   int // in the heap
+	due     time.Time
+	first   time.Time // the first change since the item last was clean
+	from    time.Time // WritebackMax counts from here: the first change since the last look that came to something
+	again   bool      // touched while running: look once more
+	urged   bool      // somebody waits for it, or for what is blocked on it
+	lazy    bool      // while waiting: its path's rule keeps it until it is due
+	counted bool      // in queue.lazy
+	hurried bool      // the disk is short: its path's rule does not count
+	on      itemID    // while blocked or behind: what it waits for
+	tries   int
+	err     error     // of the last try
+	since   time.Time // of the first failure in a row
 
 	waiters []waiter
 }
@@ -54,6 +57,7 @@ type queue struct {
 	mu    sync.Mutex
 	items map[itemID]*item
 	stuck map[itemID]*item // those that are blocked
+	lazy  int64            // items that were postponed because of their path since the start
 	heap  dueHeap
 	wake  chan struct{} // capacity 1
 	keys  map[itemID]keySet
@@ -88,7 +92,7 @@ func (q *queue) get(id itemID, now time.Time) *item {
 
 // place puts an item that is neither running nor in the heap into the heap.
 func (q *queue) place(it *item, due time.Time) {
-	it.state, it.on = waiting, itemID{}
+	it.state, it.on, it.lazy = waiting, itemID{}, false
 	delete(q.stuck, it.id)
 	it.due = due
 	if it.index >= 0 {
@@ -216,17 +220,24 @@ func (q *queue) leave(id itemID, ch chan error) {
 	}
 }
 
-// next takes an item that is due, and says how long until the next one is. urgent: somebody waits for it.
-func (q *queue) next(now time.Time) (it *item, urgent bool, wait time.Duration) {
+// next takes an item that is due, and says how long until the next one is. urgent: somebody waits for it. onlyUrgent: no
+// other is taken.
+func (q *queue) next(now time.Time, onlyUrgent bool) (it *item, urgent bool, wait time.Duration) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if len(q.heap) == 0 {
 		return nil, false, time.Hour
 	}
-	if d := q.heap[0].due.Sub(now); d > 0 {
+	it = q.heap[0]
+	if onlyUrgent && !it.urged {
+		if it = q.heap.firstUrgent(); it == nil {
+			return nil, false, time.Hour
+		}
+	}
+	if d := it.due.Sub(now); d > 0 {
 		return nil, false, d
 	}
-	it = heap.Pop(&q.heap).(*item)
+	heap.Remove(&q.heap, it.index)
 	it.begin()
 	return it, it.urged, 0
 }
@@ -320,7 +331,7 @@ func (q *queue) block(it *item, on itemID, now time.Time) (circle []itemID) {
 		return nil
 	}
 	other := q.items[on]
-	if other == nil || other.state == parked { // nobody would release it, or it may be needed now
+	if other == nil || other.state == parked || other.lazy && it.id.ino != 0 { // nobody would release it, or it may be needed now
 		q.place(q.get(on, now), now)
 	}
 	it.state, it.on = blocked, on
@@ -346,6 +357,47 @@ func (q *queue) follow(it *item, on itemID, now time.Time) {
 	}
 	it.state, it.on = behind, on
 	q.stuck[it.id] = it
+}
+
+// postpone puts an item that was taken back to wait until its path's rule lets it go. It refuses when a file waits for it.
+// (A doomed object does not count: the one that is to replace it may take its time.)
+func (q *queue) postpone(it *item, until, now time.Time) bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if it.urged || it.hurried {
+		return false
+	}
+	for _, other := range q.stuck {
+		if other.on == it.id && other.id.ino != 0 {
+			return false
+		}
+	}
+	if it.again {
+		q.place(it, now)
+		return true
+	}
+	if it.from.Before(now) {
+		it.from = now // its rule, not WritebackMax, says when
+	}
+	q.place(it, until)
+	it.lazy = true
+	if !it.counted {
+		it.counted = true
+		q.lazy++
+	}
+	return true
+}
+
+// lazies returns how many items wait because of their path, and how many have since the start.
+func (q *queue) lazies() (now int, seen int64) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for _, it := range q.items {
+		if it.lazy {
+			now++
+		}
+	}
+	return now, q.lazy
 }
 
 // park puts a file that was taken aside until it is closed.
@@ -413,6 +465,7 @@ func (q *queue) done(it *item, out outcome, now time.Time, o Options) {
 		it.first = now // what is pending now was changed after the snapshot
 	}
 	it.urged = len(it.waiters) > 0
+	it.hurried = false
 	q.release(it, out.err, now)
 	switch {
 	case out.err != nil:
@@ -498,6 +551,16 @@ func (q *queue) failed() []failure {
 
 // dueHeap orders items by the time they are due.
 type dueHeap []*item
+
+// firstUrgent returns the item that is due first of those that somebody waits for; nil when there is none.
+func (h dueHeap) firstUrgent() (first *item) {
+	for _, it := range h {
+		if it.urged && (first == nil || it.due.Before(first.due)) {
+			first = it
+		}
+	}
+	return first
+}
 
 func (h dueHeap) Len() int           { return len(h) }
 func (h dueHeap) Less(i, j int) bool { return h[i].due.Before(h[j].due) }

@@ -21,7 +21,7 @@ func take(t *testing.T, q *queue, id itemID, now time.Time, o Options) *item {
 	q.mu.Lock()
 	q.place(q.items[id], atOnce)
 	q.mu.Unlock()
-	it, _, _ := q.next(now)
+	it, _, _ := q.next(now, false)
 	if it == nil || it.id != id {
 		t.Fatalf("took %+v", it)
 	}
@@ -82,11 +82,11 @@ func TestWhatIsBehindARequestIsLookedAtWhenThatOneEndsAndNotBefore(t *testing.T)
 	q.follow(third, by, now)
 	q.touch(third.id, now, now, o)
 	q.done(other, outcome{clean: true}, now, o)
-	if it, _, _ := q.next(now.Add(time.Hour)); it != nil {
+	if it, _, _ := q.next(now.Add(time.Hour), false); it != nil {
 		t.Errorf("%v is looked at", it.id)
 	}
 	q.done(first, outcome{err: errClosed}, now, o)
-	if it, _, _ := q.next(now); it != third {
+	if it, _, _ := q.next(now, false); it != third {
 		t.Errorf("%+v", it)
 	}
 }
@@ -100,7 +100,7 @@ func TestWhoIsBehindARequestThatHasEndedGoesOn(t *testing.T) {
 	by, _ := q.claim(second.id, keySet{writes: []string{"a"}})
 	q.done(first, outcome{clean: true}, now, o) // between the two
 	q.follow(second, by, now)
-	if it, _, _ := q.next(now); it != second {
+	if it, _, _ := q.next(now, false); it != second {
 		t.Errorf("%+v", it)
 	}
 }
@@ -125,14 +125,14 @@ func TestAFailureOfWhatIsInTheWayIsNotTheFailureOfWhoWaitsBehindIt(t *testing.T)
 	if len(told[1]) != 0 {
 		t.Error("that look began before the wait")
 	}
-	first, _, _ = q.next(now.Add(time.Second))
+	first, _, _ = q.next(now.Add(time.Second), false)
 	for first != nil && first.id != ino(1) { // they are looked at again
 		if first.id == needsIt.id {
 			q.block(first, ino(1), now)
 		} else {
 			q.done(first, outcome{clean: true}, now, o)
 		}
-		first, _, _ = q.next(now.Add(time.Second))
+		first, _, _ = q.next(now.Add(time.Second), false)
 	}
 	if first == nil {
 		t.Fatal("nobody looks at the first again")
@@ -163,12 +163,12 @@ func TestAWaitForWhatNobodyHasTouchedHasItLookedAt(t *testing.T) {
 	if q.block(a, itemID{key: "gone"}, now) != nil {
 		t.Fatal("a circle")
 	}
-	it, _, _ := q.next(now)
+	it, _, _ := q.next(now, false)
 	if it == nil || it.id.key != "gone" {
 		t.Fatalf("%+v", it)
 	}
 	q.done(it, outcome{clean: true}, now, o)
-	if it, _, _ := q.next(now); it != a {
+	if it, _, _ := q.next(now, false); it != a {
 		t.Errorf("%+v", it)
 	}
 }
@@ -180,13 +180,13 @@ func TestUrgencyGoesDownAChainOfWaits(t *testing.T) {
 	if q.block(b, c.id, now) != nil || q.block(a, b.id, now) != nil {
 		t.Fatal("a circle")
 	}
-	c, _, _ = q.next(now) // it may be needed now
+	c, _, _ = q.next(now, false) // it may be needed now
 	q.park(c, now, o)
-	if it, _, _ := q.next(now.Add(time.Hour)); it != nil {
+	if it, _, _ := q.next(now.Add(time.Hour), false); it != nil {
 		t.Fatalf("%v is looked at", it.id)
 	}
 	q.urge([]itemID{a.id}, now)
-	if it, urgent, _ := q.next(now); it != c || !urgent {
+	if it, urgent, _ := q.next(now, false); it != c || !urgent {
 		t.Errorf("%+v, urgent: %v", it, urgent)
 	}
 }

@@ -14,6 +14,8 @@ import (
 
 	"golang.org/x/sync/semaphore"
 	"golang.org/x/sys/unix"
+
+	"sharefs/fusefs/failpoint"
 )
 
 // File is a staged file. Its methods are safe for concurrent use. Errors of the local disk come back as syscall.Errno,
@@ -183,7 +185,9 @@ func (f *File) WriteAt(ctx context.Context, p []byte, off int64) (int, error) {
 	if err := f.beginChange(off, end); err != nil {
 		return 0, err
 	}
+	failpoint.Hit("stage.marked")
 	n, err := pwrite(f.data, p, off)
+	failpoint.Hit("stage.written")
 	n, marked := f.accept(off, int64(n))
 	if err == nil {
 		err = marked
@@ -242,7 +246,9 @@ func (f *File) Truncate(ctx context.Context, size int64) error {
 	if err != nil && size > old { // to a shorter file a full disk is no obstacle
 		return err
 	}
+	failpoint.Hit("stage.truncate")
 	err = f.data.Truncate(size)
+	failpoint.Hit("stage.truncated")
 	f.settleSize()
 	f.allocated.cut(size, math.MaxInt64)
 	defer f.recharge()
@@ -315,6 +321,7 @@ func (f *File) Detach() (path string, err error) {
 			return "", fmt.Errorf("stage: detach: %w", err)
 		}
 	}
+	failpoint.Hit("stage.detached")
 	err = f.close()
 	f.store.room.forget(f.id)
 	return path, err

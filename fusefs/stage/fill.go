@@ -10,6 +10,8 @@ import (
 
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
+
+	"sharefs/fusefs/failpoint"
 )
 
 // fillParallel is how many requests Fill has under way.
@@ -237,6 +239,7 @@ func (f *File) storeFetched(data []byte, lo int64) error {
 		if _, err := pwrite(f.data, data[off-start:end-start], off); err != nil {
 			return err
 		}
+		failpoint.Hit("stage.filled")
 		if err := f.pages.setPresent(page, lo); err != nil {
 			return err
 		}

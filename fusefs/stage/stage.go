@@ -29,6 +29,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"sharefs/fusefs/failpoint"
 )
 
 // ID names a content.
@@ -123,6 +125,7 @@ func (s *Store) Create(id ID) (*File, error) {
 	if err != nil {
 		return nil, fmt.Errorf("stage: create: %w", err)
 	}
+	failpoint.Hit("stage.create")
 	// A sidecar here belongs to a file whose removal was cut short.
 	if err := removeIfThere(s.mapPath(id)); err != nil {
 		data.Close()
@@ -158,6 +161,7 @@ func (s *Store) adopt(id ID, size int64, present []Range, base Base) (*File, err
 		}
 		return s.newFile(id, data, size, wholePages(size), nil), nil
 	}
+	failpoint.Hit("stage.adopt")
 	pages, err := s.createSidecar(id, size, have)
 	if err != nil {
 		data.Close()
@@ -277,6 +281,7 @@ func (s *Store) Remove(id ID) error {
 	if err := removeIfThere(s.Path(id)); err != nil {
 		return fmt.Errorf("stage: %w", err)
 	}
+	failpoint.Hit("stage.remove")
 	if err := removeIfThere(s.mapPath(id)); err != nil {
 		return fmt.Errorf("stage: %w", err)
 	}

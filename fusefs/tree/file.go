@@ -164,15 +164,19 @@ func (f *File) Flush(context.Context) error {
 	return f.n.persist()
 }
 
-// Fsync returns when the file is in the store.
+// Fsync returns when the file is in the store; on a scratch path when it is durable on the local disk.
 func (f *File) Fsync(ctx context.Context) error {
-	if f.n.t.o.ReadOnly {
+	t := f.n.t
+	if t.o.ReadOnly {
 		return nil
 	}
 	if err := f.n.persist(); err != nil {
 		return err
 	}
-	return f.n.t.commit.Sync(ctx, f.n.ino)
+	if t.commit.Scratch(f.n.ino) {
+		return f.n.syncLocally()
+	}
+	return t.commit.Sync(ctx, f.n.ino)
 }
 
 // Release ends the handle.

@@ -177,6 +177,7 @@ func (t *Tree) add(ctx context.Context, c Caller, parent uint64, name string, mo
 		if err := tx.Put(row); err != nil {
 			return err
 		}
+		t.commit.Created(tx, row)
 		dir.Mtime, dir.Ctime = row.Ctime, row.Ctime
 		return tx.Put(dir)
 	})

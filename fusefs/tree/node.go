@@ -9,6 +9,7 @@ import (
 
 	"sharefs/cache"
 	"sharefs/fusefs/catalog"
+	"sharefs/fusefs/failpoint"
 	"sharefs/fusefs/stage"
 )
 
@@ -150,6 +151,7 @@ func (n *node) demote(f *stage.File, row *catalog.Inode) {
 		return
 	}
 	err = n.t.cache.Give(cacheObject(row), path)
+	failpoint.Hit("tree.given")
 	n.t.stage.Look() // the cache can give way to who waits for room
 	if err != nil {
 		n.t.o.Logger.Warn("a stored file is not kept in the read cache", "err", err)
@@ -244,6 +246,7 @@ func (n *node) promote(tx *catalog.Tx, row *catalog.Inode, truncate bool) error 
 	} else {
 		var present []cache.Range
 		present, _, err = n.t.cache.Take(cacheObject(row), n.t.stage.Path(stage.ID(id)))
+		failpoint.Hit("tree.taken")
 		if errors.Is(err, cache.ErrOpen) {
 			present, err = nil, nil // busy for a moment: the bytes come from the store again
 		}
@@ -260,6 +263,7 @@ func (n *node) promote(tx *catalog.Tx, row *catalog.Inode, truncate bool) error 
 		n.t.removeStaged(id)
 		return err
 	}
+	failpoint.Hit("tree.promoted")
 	n.stageID = id
 	n.file.Store(f)
 	return nil
@@ -302,6 +306,22 @@ func (n *node) persist() error {
 		n.changed = false
 	}
 	return err
+}
+
+// syncLocally makes the content of a staged file, and the row that names it, durable on the local disk.
+func (n *node) syncLocally() error {
+	n.gate.RLock()
+	f := n.file.Load()
+	if f == nil {
+		n.gate.RUnlock()
+		return nil
+	}
+	err := f.Sync()
+	n.gate.RUnlock()
+	if err != nil {
+		return err
+	}
+	return n.t.cat.Sync()
 }
 
 // overlay puts what only memory knows onto a row. It is called with attrMu locked.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"syscall"
+	"time"
 
 	"sharefs/fusefs/catalog"
 	"sharefs/provider/keycodec"
@@ -59,6 +60,7 @@ func (t *Tree) rename(tx *catalog.Tx, oldParent uint64, oldName string, newParen
 			return err
 		}
 	}
+	var replaces time.Time // since when what is replaced waits to be stored
 	over, err := tx.Child(newParent, newName)
 	switch {
 	case catalog.IsNotFound(err):
@@ -72,17 +74,21 @@ func (t *Tree) rename(tx *catalog.Tx, oldParent uint64, oldName string, newParen
 		if err := mayReplace(tx, row, over); err != nil {
 			return err
 		}
+		replaces = over.Dirty
 		if err := t.detach(tx, over); err != nil {
 			return err
 		}
 	}
 	row.Parent, row.Name, row.Ctime = newParent, newName, t.o.Now()
+	if !replaces.IsZero() && (row.Dirty.IsZero() || replaces.Before(row.Dirty)) {
+		row.Dirty = replaces // so that a file that is always replaced before it is stored gets its turn
+	}
 	t.markDirty(tx, row)
 	if err := tx.Put(row); err != nil {
 		return err
 	}
 	if row.IsDir() {
-		moved, err := tx.MarkStoredBelow(row.Ino, row.Ctime)
+		moved, err := tx.MarkBelow(row.Ino, t.o.Rules.HasScratch(), row.Ctime)
 		if err != nil {
 			return err
 		}

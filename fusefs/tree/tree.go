@@ -27,6 +27,7 @@ import (
 	"sharefs/cache"
 	"sharefs/fusefs/catalog"
 	"sharefs/fusefs/commit"
+	"sharefs/fusefs/commit/pathrule"
 	"sharefs/fusefs/stage"
 	"sharefs/provider"
 )
@@ -64,8 +65,9 @@ type Options struct {
 	KeepFree     int64         // bytes of the local disk that stay free. 0: 1 GiB, at most a twentieth of the disk; negative: none
 	StallTimeout time.Duration // a write for which nothing gets free so long fails with ENOSPC. 0: DefaultStall
 	MemorySize   int64         // bytes in memory. 0: the cache's default
-	Parallel     int           // requests at a time, of the committer and for attributes. 0: 16
-	Capacity     int64         // bytes that statfs shows. 0: DefaultCapacity
+	Rules        pathrule.Rules
+	Parallel     int   // requests at a time, of the committer and for attributes. 0: 16
+	Capacity     int64 // bytes that statfs shows. 0: DefaultCapacity
 	Logger       *slog.Logger
 	Now          func() time.Time
 }
@@ -171,7 +173,7 @@ func Open(ctx context.Context, o Options) (_ *Tree, err error) {
 	}
 	t.commit = commit.New(o.Store, t.cat, t, commit.Options{Writeback: o.Writeback, WritebackMax: o.WritebackMax,
 		Parallel: o.Parallel, Attributes: o.Attributes == AttributesFull, DirMode: o.DirMode, UID: o.UID, GID: o.GID,
-		Patience: o.IOTimeout / 3, Logger: o.Logger, Now: o.Now})
+		Rules: o.Rules, Patience: o.IOTimeout / 3, Logger: o.Logger, Now: o.Now})
 	if o.ReadOnly {
 		return t, nil
 	}
@@ -237,6 +239,9 @@ func (t *Tree) recover() error {
 				return err
 			}
 		}
+		if err := tx.MarkUnstored(t.o.Now()); err != nil {
+			return err
+		}
 		staged, err := tx.Staged()
 		if err != nil {
 			return err
@@ -294,6 +299,7 @@ type Status struct {
 	ReadOnly bool             `json:"read_only"`
 	Pending  commit.Pending   `json:"pending"`
 	Stuck    []commit.Problem `json:"stuck"`
+	Kept     commit.Kept      `json:"kept"`
 	Cache    cache.Stats      `json:"cache"`
 	Stage    stage.RoomStats  `json:"stage"`
 	Files    int64            `json:"files"` // known
@@ -316,7 +322,7 @@ func (t *Tree) Status() (Status, error) {
 	t.mu.Lock()
 	open := len(t.nodes)
 	t.mu.Unlock()
-	return Status{Store: t.o.StoreName, ReadOnly: t.o.ReadOnly, Pending: p, Stuck: t.commit.Problems(), Cache: t.cache.Stats(), Stage: t.stage.Room(),
+	return Status{Store: t.o.StoreName, ReadOnly: t.o.ReadOnly, Pending: p, Stuck: t.commit.Problems(), Kept: t.commit.Kept(), Cache: t.cache.Stats(), Stage: t.stage.Room(),
 		Files: u.Files, Dirs: u.Dirs, Bytes: u.Bytes, Hidden: t.hidden.Load(), Open: open}, err
 }
 

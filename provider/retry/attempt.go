@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"sharefs/provider"
+	"sharefs/provider/limit"
 )
 
 // request is what do needs to know of a request.
@@ -86,10 +87,16 @@ type watchdog struct {
 // watch returns the context of an attempt, and its watchdog, which is running.
 func (p *Provider) watch(ctx context.Context) (context.Context, *watchdog) {
 	inner, cancel := context.WithCancel(ctx)
-	d := &watchdog{outer: ctx, inner: inner, cancel: cancel, timeout: limit(ctx, p.opts.AttemptTimeout)}
+	d := &watchdog{outer: ctx, inner: inner, cancel: cancel, timeout: patient(ctx, p.opts.AttemptTimeout)}
 	d.timer = time.AfterFunc(d.timeout, cancel)
-	return inner, d
+	return limit.WithWaiter(inner, d), d
 }
+
+// Wait and GoOn stop the watchdog while the attempt waits for its place among others: it has not been sent yet.
+func (d *watchdog) Wait() { d.pause() }
+
+// GoOn is described at Wait.
+func (d *watchdog) GoOn() { d.alive() }
 
 // alive tells the watchdog to start anew.
 func (d *watchdog) alive() {

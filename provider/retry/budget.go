@@ -77,7 +77,7 @@ func (b *budget) spent(ctx context.Context, delay time.Duration) string {
 		return "no more are allowed"
 	}
 	due := time.Now().Add(delay)
-	if d := limit(ctx, b.p.opts.MaxElapsed); d > 0 && due.After(b.first.Add(d)) {
+	if d := patient(ctx, b.p.opts.MaxElapsed); d > 0 && due.After(b.first.Add(d)) {
 		return fmt.Sprintf("none is made later than %v after the first failure", d)
 	}
 	if deadline, ok := ctx.Deadline(); ok && due.After(deadline) {

@@ -14,8 +14,8 @@ func WithPatience(ctx context.Context, d time.Duration) context.Context {
 	return context.WithValue(ctx, patienceKey{}, d)
 }
 
-// limit returns a duration of Options as the context has it. What is not positive has no limit.
-func limit(ctx context.Context, d time.Duration) time.Duration {
+// patient returns a duration of Options as the context has it. What is not positive has no limit.
+func patient(ctx context.Context, d time.Duration) time.Duration {
 	patience, ok := ctx.Value(patienceKey{}).(time.Duration)
 	if ok && patience > 0 && (d <= 0 || patience < d) {
 		return patience

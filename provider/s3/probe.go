@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/aws/ratelimit"
+	"github.com/aws/aws-sdk-go-v2/aws/retry"
 	awss3 "github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
 	"golang.org/x/sync/errgroup"
@@ -44,8 +46,37 @@ type prober struct {
 }
 
 // probe finds out which conditions the store checks: of each kind of request it sends one whose condition does not
-// hold and sees whether it is refused. It also proves that the credentials may write.
+// hold and sees whether it is refused. It also proves that the credentials may write. A store that fails now and then is
+// asked again, for a moment: the retry decorator stands above the driver that is being opened.
 func (s *store) probe(ctx context.Context) error {
+	once := s.client
+	s.client = awss3.New(once.Options(), func(o *awss3.Options) { o.Retryer = probeRetryer() })
+	defer func() { s.client = once }()
+	err := s.probeOnce(ctx)
+	for range probeRepeats {
+		if provider.IsContext(err) || !provider.KindOf(err).Transient() {
+			break
+		}
+		err = s.probeOnce(ctx)
+	}
+	return err
+}
+
+const (
+	probeAttempts = 5 // of a request
+	probeRepeats  = 2 // of the whole probe
+	probeBackoff  = 300 * time.Millisecond
+)
+
+func probeRetryer() aws.Retryer {
+	return retry.NewStandard(func(o *retry.StandardOptions) {
+		o.MaxAttempts, o.MaxBackoff = probeAttempts, probeBackoff
+		o.RateLimiter = ratelimit.None
+	})
+}
+
+func (s *store) probeOnce(ctx context.Context) error {
+	s.caps, s.checks, s.plainLists = s.baseCapabilities(), conditions{}, false
 	p := &prober{store: s, key: s.cfg.Prefix + provider.Reserved + "probe-" + strings.ToLower(rand.Text()), body: []byte("sharefs probes what this store can do\n")}
 	err := p.run(ctx)
 	if cleanErr := p.clean(ctx); err == nil {
@@ -87,7 +118,7 @@ func (p *prober) tryRemove(ctx context.Context) error {
 	if err != nil || !p.checks.remove {
 		return err
 	}
-	if err := remove(p.etag); err != nil {
+	if err := remove(p.etag); err != nil && answerOf(err).status != http.StatusNotFound { // an attempt whose answer got lost did it
 		p.checks.remove = false
 		return p.unlessRefused(ctx, err)
 	}
@@ -187,6 +218,14 @@ func (p *prober) confirm(ctx context.Context) error {
 			continue
 		}
 		etag, err := c.request(ctx, nil, p.etag)
+		if answerOf(err).status == http.StatusPreconditionFailed { // perhaps by an earlier attempt, whose answer got lost
+			obj, statErr := p.Stat(ctx, p.key)
+			if statErr != nil {
+				return statErr
+			}
+			p.etag = etagOf(obj.Version)
+			etag, err = c.request(ctx, nil, p.etag)
+		}
 		if err == nil {
 			p.etag = etag
 			continue

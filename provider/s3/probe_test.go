@@ -238,3 +238,27 @@ func TestOpenFailsWhenTheProbeCannotTell(t *testing.T) {
 		}
 	})
 }
+
+// TestOpenOutlastsAStoreThatFailsNowAndThen opens a store of which many requests fail, in all ways there are. What it finds
+// out is the same.
+func TestOpenOutlastsAStoreThatFailsNowAndThen(t *testing.T) {
+	srv := servers.VersityGW(t)
+	srv.SetEnv(t)
+	proxy, bucket := servers.Proxy(t, srv.Endpoint), srv.Bucket(t)
+	cfg := configOf(t, srv.URLAt(proxy.Endpoint, bucket, "some/prefix"))
+	for seed := range uint64(10) {
+		proxy.Break(seed, servers.Fault{Effects: servers.Effects(), Chance: 0.2})
+		p, err := Open(t.Context(), cfg, Options{})
+		broken := proxy.Broken()
+		if err != nil {
+			t.Fatalf("seed %d: %v, after %v", seed, err, broken)
+		}
+		caps := p.Capabilities()
+		if err := p.Close(); err != nil {
+			t.Error(err)
+		}
+		if !caps.CreateIfAbsent || !caps.ReplaceIfVersion || !caps.DeleteIfVersion {
+			t.Errorf("seed %d: found %+v, after %v", seed, caps, broken)
+		}
+	}
+}

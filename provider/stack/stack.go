@@ -1,7 +1,8 @@
 // Package stack puts the decorators around a driver, in the one order that is right.
 //
 // From the store outwards: the driver; faulty, in tests, as part of it; observe, which so counts every attempt as a
-// request; prefix, so that all above speak of keys of the mount; retry; and, outermost, the check of arguments, which
+// request; prefix, so that all above speak of keys of the mount; limit, so that what waits to be repeated holds no place;
+// retry; and, outermost, the check of arguments, which
 // drivers rely on: keys by provider.CheckKey, metadata by provider.CheckMetadata, and what a request's fields allow.
 // A request that does not pass costs nothing.
 package stack
@@ -13,6 +14,7 @@ import (
 
 	"sharefs/provider"
 	"sharefs/provider/faulty"
+	"sharefs/provider/limit"
 	"sharefs/provider/observe"
 	"sharefs/provider/prefix"
 	"sharefs/provider/retry"
@@ -25,6 +27,7 @@ type Options struct {
 	Logger   *slog.Logger // nil means none
 	Retry    retry.Options
 	Observe  observe.Options
+	Limit    limit.Options
 	Faults   *faulty.Options // for tests; nil: no faults
 }
 
@@ -34,6 +37,7 @@ type Stack struct {
 	caps     provider.Capabilities
 	readOnly bool
 	observed *observe.Provider
+	limited  *limit.Provider
 	faults   *faulty.Provider // nil without Options.Faults
 }
 
@@ -58,13 +62,17 @@ func New(driver provider.Provider, opts Options) (*Stack, error) {
 	if opts.Retry.Logger == nil {
 		opts.Retry.Logger = opts.Logger
 	}
-	s.top = retry.New(below, opts.Retry)
+	s.limited = limit.New(below, opts.Limit)
+	s.top = retry.New(s.limited, opts.Retry)
 	s.caps = s.top.Capabilities()
 	return s, nil
 }
 
 // Snapshot returns what was counted since New.
 func (s *Stack) Snapshot() observe.Snapshot { return s.observed.Snapshot() }
+
+// Limit returns how many requests may be under way now: fewer than usual while the store is asked too much.
+func (s *Stack) Limit() int { return s.limited.Limit() }
 
 // Faults returns the faulty store below, whose rules a test may change; nil without Options.Faults.
 func (s *Stack) Faults() *faulty.Provider { return s.faults }

@@ -39,6 +39,9 @@ type Mount struct {
 	Dir      string // the mountpoint
 	CacheDir string
 	Store    *Store
+	Env      []string // more for the environment of sharefs, at the next mount
+
+	LeavesScratch bool // the stage keeps files of scratch paths over an unmount
 
 	tb      testing.TB
 	base    string // holds all of the mount's directories
@@ -52,29 +55,31 @@ type Mount struct {
 // is unmounted at its end.
 func NewMount(tb testing.TB, s *Store, args ...string) *Mount {
 	tb.Helper()
-	return newMount(tb, s, "", args)
+	m := PrepareMount(tb, s, args...)
+	m.mount()
+	return m
 }
 
 // NewMountOn is NewMount with the cache directory on a disk of its own.
 func NewMountOn(tb testing.TB, s *Store, d *Disk, args ...string) *Mount {
 	tb.Helper()
-	return newMount(tb, s, filepath.Join(d.Dir, "cache"), args)
+	m := PrepareMount(tb, s, args...)
+	m.CacheDir = filepath.Join(d.Dir, "cache")
+	m.mount()
+	return m
 }
 
-func newMount(tb testing.TB, s *Store, cacheDir string, args []string) *Mount {
+// PrepareMount is NewMount without mounting; TryMount does that.
+func PrepareMount(tb testing.TB, s *Store, args ...string) *Mount {
 	tb.Helper()
 	m := &Mount{Store: s, tb: tb, base: scratch(tb), args: args}
 	m.Dir, m.CacheDir = filepath.Join(m.base, "mnt"), filepath.Join(m.base, "cache")
-	if cacheDir != "" {
-		m.CacheDir = cacheDir
-	}
 	for _, dir := range []string{"mnt", "home", "run", "tmp"} {
 		if err := os.Mkdir(filepath.Join(m.base, dir), 0o700); err != nil {
 			tb.Fatal(err)
 		}
 	}
 	tb.Cleanup(m.cleanup)
-	m.mount()
 	return m
 }
 
@@ -140,7 +145,7 @@ func (m *Mount) Sharefs(args ...string) (string, error) {
 	cmd.Env = append(baseEnv(filepath.Join(m.base, "home")),
 		"XDG_RUNTIME_DIR="+filepath.Join(m.base, "run"), "TMPDIR="+filepath.Join(m.base, "tmp"),
 		"GORACE=log_path="+filepath.Join(m.base, "race"))
-	cmd.Env = append(cmd.Env, m.Store.env()...)
+	cmd.Env = append(append(cmd.Env, m.Store.env()...), m.Env...)
 	err := cmd.Run()
 	if ctx.Err() != nil {
 		err = fmt.Errorf("not done after %v: %w", limit(mountTimeout), err)
@@ -153,12 +158,24 @@ func (m *Mount) Sharefs(args ...string) (string, error) {
 
 func (m *Mount) mount() {
 	m.tb.Helper()
-	args := append([]string{"mount", "--cache-dir", m.CacheDir, "--log-file", m.logFile()}, m.args...)
-	if _, err := m.Sharefs(append(args, m.Store.URL, m.Dir)...); err != nil {
+	if err := m.TryMount(); err != nil {
 		m.tb.Fatal(err)
 	}
-	m.pid = m.Status().PID
+}
+
+// TryMount mounts again, with the same cache directory, and returns the error when that fails or the daemon ends at once.
+func (m *Mount) TryMount() error {
+	args := append([]string{"mount", "--cache-dir", m.CacheDir, "--log-file", m.logFile()}, m.args...)
+	if _, err := m.Sharefs(append(args, m.Store.URL, m.Dir)...); err != nil {
+		return err
+	}
+	status, err := m.status()
+	if err != nil {
+		return err
+	}
+	m.pid = status.PID
 	m.release = time.AfterFunc(limit(patience), m.end(m.pid))
+	return nil
 }
 
 // end returns what ends a daemon that has served for too long. It prints its goroutines to its log, and everything that waits for it
@@ -188,6 +205,12 @@ type Status struct {
 		Waiting int   `json:"waiting"`
 		Stalled bool  `json:"stalled"`
 	} `json:"stage"`
+	Kept struct {
+		Scratch      int   `json:"scratch"`
+		ScratchBytes int64 `json:"scratch_bytes"`
+		ScratchSeen  int64 `json:"scratch_seen"`
+		LazySeen     int64 `json:"lazy_seen"`
+	} `json:"kept"`
 	Requests struct {
 		ByKind map[string]struct {
 			Count  int64 `json:"count"`
@@ -208,15 +231,23 @@ func (s Status) TotalRequests() int64 {
 // Status asks the daemon.
 func (m *Mount) Status() Status {
 	m.tb.Helper()
+	s, err := m.status()
+	if err != nil {
+		m.tb.Fatal(err)
+	}
+	return s
+}
+
+func (m *Mount) status() (Status, error) {
 	out, err := m.Sharefs("status", "--json", m.Dir)
 	if exitCode(err) != 0 && exitCode(err) != 5 { // 5: something is stuck, and the status says what
-		m.tb.Fatal(err)
+		return Status{}, err
 	}
 	var answer struct{ Mounts []Status }
 	if err := json.Unmarshal([]byte(out), &answer); err != nil || len(answer.Mounts) != 1 {
-		m.tb.Fatalf("sharefs status --json: %v in %s", err, out)
+		return Status{}, fmt.Errorf("sharefs status --json: %v in %s", err, out)
 	}
-	return answer.Mounts[0]
+	return answer.Mounts[0], nil
 }
 
 // Flush stores everything.
@@ -239,7 +270,7 @@ func (m *Mount) Unmount() {
 	if left := mountsBelow(m.base); len(left) > 0 {
 		m.tb.Fatalf("still mounted after sharefs umount: %q", left)
 	}
-	if left := m.staged(); len(left) > 0 {
+	if left := m.staged(); len(left) > 0 && !m.LeavesScratch {
 		m.tb.Errorf("staged files are left after everything was stored: %q", left)
 	}
 }
@@ -299,6 +330,14 @@ func (m *Mount) Kill() {
 		m.tb.Fatalf("killing the daemon: %v", err)
 	}
 	m.wait()
+}
+
+// Ended waits for a daemon that has killed itself.
+func (m *Mount) Ended() {
+	m.tb.Helper()
+	if m.pid != 0 { // else it ended before anybody knew it
+		m.wait()
+	}
 }
 
 // Detach takes away the mount of a daemon that was killed, as umount -l does.

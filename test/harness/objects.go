@@ -103,6 +103,28 @@ func (s *Store) Put(tb testing.TB, key string, body []byte, metadata map[string]
 	}
 }
 
+// Seed stores a file, or a directory, as another program would have.
+func (s *Store) Seed(tb testing.TB, name string, dir bool, body []byte) {
+	tb.Helper()
+	if s.Server != nil {
+		if dir {
+			name += "/"
+		}
+		s.Put(tb, name, body, nil)
+		return
+	}
+	path := filepath.Join(s.Dir, name)
+	var err error
+	if dir {
+		err = os.Mkdir(path, 0o755)
+	} else {
+		err = os.WriteFile(path, body, 0o644)
+	}
+	if err != nil {
+		tb.Fatal(err)
+	}
+}
+
 // Tree returns what the store holds as a tree of files. A directory of which the store says nothing but that things
 // are in it has no mode.
 func (s *Store) Tree(tb testing.TB) Tree {

@@ -17,12 +17,13 @@ var layers = []struct {
 	part string
 	may  []string
 }{
-	{"test", []string{"cmd", "fusefs", "fusefs/tree", "fusefs/commit", "fusefs/stage", "fusefs/catalog", "cache", "provider", "storage"}},
+	{"test", []string{"cmd", "fusefs", "fusefs/failpoint", "fusefs/tree", "fusefs/commit", "fusefs/stage", "fusefs/catalog", "cache", "provider", "storage"}},
 	{"cmd", []string{"fusefs", "fusefs/tree", "fusefs/commit", "fusefs/stage", "fusefs/catalog", "cache", "provider", "storage"}},
-	{"fusefs/tree", []string{"fusefs/commit", "fusefs/stage", "fusefs/catalog", "cache", "provider"}},
-	{"fusefs/commit", []string{"fusefs/stage", "fusefs/catalog", "cache", "provider"}},
-	{"fusefs/stage", []string{"fusefs/catalog", "cache", "provider"}},
-	{"fusefs/catalog", []string{"provider"}},
+	{"fusefs/tree", []string{"fusefs/commit", "fusefs/stage", "fusefs/catalog", "fusefs/failpoint", "cache", "provider"}},
+	{"fusefs/commit", []string{"fusefs/stage", "fusefs/catalog", "fusefs/failpoint", "cache", "provider"}},
+	{"fusefs/stage", []string{"fusefs/catalog", "fusefs/failpoint", "cache", "provider"}},
+	{"fusefs/catalog", []string{"fusefs/failpoint", "provider"}},
+	{"fusefs/failpoint", nil},
 	{"fusefs", []string{"fusefs/tree", "fusefs/commit", "fusefs/stage", "fusefs/catalog", "cache", "provider"}},
 	{"cache", []string{"provider"}},
 	{"provider", nil},

@@ -54,6 +54,7 @@ type ReverseProxy struct {
 	faults  faults
 	stalled chan struct{} // not nil: nothing passes until it is closed
 	seen    int           // requests, for faults.every
+	broken  *breaker      // see faults.go; nil: nothing is
 }
 
 // faults is what goes wrong on purpose.
@@ -243,6 +244,10 @@ func (p *ReverseProxy) serve(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	r.Body = &countedBody{p: p, ctx: r.Context(), kind: kind, sent: true, cut: -1, ReadCloser: r.Body}
+	if effect, stall := p.misfortune(kind); effect != "" {
+		p.spoil(w, r, kind, effect, stall)
+		return
+	}
 	p.handler.ServeHTTP(w, r)
 }
 
@@ -271,8 +276,8 @@ func (p *ReverseProxy) rewrite(r *httputil.ProxyRequest) {
 
 func (p *ReverseProxy) response(res *http.Response) error {
 	kind := classify(res.Request)
-	cut := int64(-1)
-	if kind == Get {
+	cut := cutOf(res)
+	if kind == Get && cut < 0 {
 		p.mu.Lock()
 		cut = p.faults.cutAfter
 		p.mu.Unlock()

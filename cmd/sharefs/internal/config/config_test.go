@@ -86,6 +86,7 @@ func TestEverySettingHasOneNameEverywhere(t *testing.T) {
 		"read-only": "true", "allow-other": "true", "uid": "1234", "gid": "1235", "umask": "0077", "file-mode": "0640", "dir-mode": "0750",
 		"attributes": "listed", "cache-dir": "/c", "cache-size": "3GiB", "stage-size": "3GiB", "keep-free": "3GiB", "stall-timeout": "7s", "memory": "3MiB", "writeback": "7s", "parallel": "7",
 		"io-timeout": "7s", "open-timeout": "7s", "foreground": "true", "log-file": "/l", "log-level": "debug", "log-format": "json", "debug-fuse": "true",
+		"profile": "tahoe", "scratch": "**/in/**:*.part", "lazy": "*.state=10m:logs/**=1h",
 	}
 	defaults := Defaults()
 	for _, o := range defaults.Options() {
@@ -116,6 +117,47 @@ func TestEverySettingHasOneNameEverywhere(t *testing.T) {
 					t.Errorf("%q is the default, so this test shows nothing", v)
 				}
 			})
+		}
+	}
+}
+
+func TestProfileGivesDefaultsThatAnythingElseBeats(t *testing.T) {
+	type got struct{ attributes, scratch, lazy string }
+	tahoe := got{"listed", "**/shares/incoming/**", "*.state.json*=10m:*.history.json*=10m"}
+	for _, c := range []struct {
+		name string
+		world
+		want got
+	}{
+		{"none", world{}, got{"full", "", ""}},
+		{"a flag", world{args: "--profile tahoe"}, tahoe},
+		{"the file", world{file: "profile = \"tahoe\"\n"}, tahoe},
+		{"the environment", world{env: map[string]string{"SHAREFS_PROFILE": "tahoe"}}, tahoe},
+		{"attributes by a flag", world{args: "--profile tahoe --attributes full"}, got{"full", tahoe.scratch, tahoe.lazy}},
+		{"scratch by the file", world{args: "--profile tahoe", file: "scratch = [\"a/**\", \"b\"]\n"}, got{"listed", "a/**:b", tahoe.lazy}},
+		{"no scratch", world{args: "--profile tahoe --scratch="}, got{"listed", "", tahoe.lazy}},
+		{"a flag for each pattern", world{args: "--scratch a/** --scratch b"}, got{"full", "a/**:b", ""}},
+		{"a colon in a pattern", world{args: `--scratch a\:b:c`}, got{"full", `a\:b:c`, ""}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			s, err := c.load(t)
+			if err != nil {
+				t.Fatal(err)
+			}
+			g := got{s.Attributes, optionText(&s, "scratch"), optionText(&s, "lazy")}
+			if g != c.want {
+				t.Errorf("got %+v, want %+v", g, c.want)
+			}
+		})
+	}
+	for args, want := range map[string]string{
+		"--profile other":  "tahoe",
+		"--scratch [a":     "not a pattern",
+		"--lazy *.json":    "PATTERN=DURATION",
+		"-o lazy=a=1h:b=x": `"x" is no duration`,
+	} {
+		if _, err := (world{args: args}).load(t); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v, want an error with %q", args, err, want)
 		}
 	}
 }

@@ -59,10 +59,27 @@ func setFromFile(options []Option, key string, value any) error {
 			return fmt.Errorf("%q is relative, to nobody knows what: begin it with / or ~/", value)
 		}
 		return options[i].Value.Set(value)
+	case []any:
+		if _, ok := options[i].Value.(patterns); ok {
+			return setList(options[i].Value, value)
+		}
 	case int64, bool, float64:
 		return options[i].Value.Set(fmt.Sprint(value))
 	}
 	return fmt.Errorf("it must be one value: a string, a number, true or false")
+}
+
+// setList sets patterns from an array of strings.
+func setList(v Value, list []any) error {
+	texts := make([]string, len(list))
+	for i, one := range list {
+		text, ok := one.(string)
+		if !ok || text == "" {
+			return fmt.Errorf("an array of patterns holds strings that are not empty")
+		}
+		texts[i] = text
+	}
+	return v.Set(strings.Join(texts, ":"))
 }
 
 // lineOf returns the line on which a key of a flat file, or its table, begins; 1 when it hides too well.

@@ -49,6 +49,11 @@ func (g given) Set(text string) error {
 	if err := g.Value.Set(text); err != nil {
 		return err
 	}
+	if before, ok := g.texts[g.Name]; ok {
+		if _, adds := g.Value.(patterns); adds && before != "" && text != "" {
+			text = before + ":" + text
+		}
+	}
 	g.texts[g.Name] = text
 	return nil
 }
@@ -63,31 +68,41 @@ func (g given) Type() string { return g.Value.Type() }
 // Load returns the settings that hold. Wrong ones are errors of exit.Usage that name where they stand.
 func Load(f *Flags, p Places) (Settings, error) {
 	s := Defaults()
+	if err := f.load(&s, p); err != nil || s.Profile == "" {
+		return s, err
+	}
+	chosen := Defaults() // again, from the profile's defaults
+	Profiles[s.Profile](&chosen)
+	return chosen, f.load(&chosen, p)
+}
+
+// load puts what the config file, the environment and the flags say over the settings.
+func (f *Flags) load(s *Settings, p Places) error {
 	options := s.Options()
 	name, err := f.configFile(p)
 	if err != nil {
-		return Settings{}, err
+		return err
 	}
 	if name != "" {
 		if err := readFile(name, options); err != nil {
-			return Settings{}, err
+			return err
 		}
 	}
 	for _, o := range options {
 		if text, ok := p.env(EnvName(o.Name)); ok {
 			if err := o.Value.Set(text); err != nil {
-				return Settings{}, exit.Errorf(exit.Usage, "environment variable %s=%s: %w", EnvName(o.Name), text, err)
+				return exit.Errorf(exit.Usage, "environment variable %s=%s: %w", EnvName(o.Name), text, err)
 			}
 		}
 	}
 	for _, o := range options {
 		if text, ok := f.texts[o.Name]; ok {
 			if err := o.Value.Set(text); err != nil {
-				return Settings{}, exit.Errorf(exit.Usage, "--%s %s: %w", o.Name, text, err)
+				return exit.Errorf(exit.Usage, "--%s %s: %w", o.Name, text, err)
 			}
 		}
 	}
-	return s, nil
+	return nil
 }
 
 // configFile returns the name of the file to read; empty when there is none. One that was asked for must exist.

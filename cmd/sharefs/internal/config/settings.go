@@ -7,8 +7,12 @@
 package config
 
 import (
+	"maps"
 	"os"
+	"slices"
 	"time"
+
+	"sharefs/fusefs/commit/pathrule"
 )
 
 // Settings are what a mount is told. Paths are absolute.
@@ -18,11 +22,13 @@ type Settings struct {
 	FileMode, DirMode   uint32 // permission bits; 0: from Umask. See Modes.
 	AllowOther          bool
 	ReadOnly            bool
-	Attributes          string // AttributesFull or AttributesListed
-	CacheDir            string // empty: Places.Cache
-	CacheSize           int64  // bytes
-	StageSize           int64  // bytes
-	KeepFree            int64  // bytes; Auto: by the size of the disk
+	Profile             string   // empty or a name of Profiles
+	Attributes          string   // AttributesFull or AttributesListed
+	Scratch, Lazy       []string // as pathrule.Parse takes them
+	CacheDir            string   // empty: Places.Cache
+	CacheSize           int64    // bytes
+	StageSize           int64    // bytes
+	KeepFree            int64    // bytes; Auto: by the size of the disk
 	StallTimeout        time.Duration
 	Memory              int64 // bytes
 	Writeback           time.Duration
@@ -67,6 +73,17 @@ func Defaults() Settings {
 	}
 }
 
+// Profiles are sets of defaults for a kind of server, by name. What is given explicitly holds over them.
+var Profiles = map[string]func(*Settings){
+	// The storage node of Tahoe-LAFS writes shares below shares/incoming and renames them into place, and keeps the state
+	// of its crawlers in files that it replaces after each time slice (src/allmydata/storage/{server,crawler,expirer}.py).
+	"tahoe": func(s *Settings) {
+		s.Attributes = AttributesListed
+		s.Scratch = []string{"**/shares/incoming/**"}
+		s.Lazy = []string{"*.state.json*=10m", "*.history.json*=10m"}
+	},
+}
+
 // Modes returns the permission bits of files and of directories that carry none of their own.
 func (s Settings) Modes() (file, dir uint32) {
 	file, dir = s.FileMode, s.DirMode
@@ -97,6 +114,8 @@ func (s *Settings) Options() []Option {
 		{"umask", "", "bits taken away from 0666 and 0777, where the store names no mode", mode{&s.Umask, true}},
 		{"file-mode", "", "mode of files that the store names none for, instead of --umask", mode{&s.FileMode, false}},
 		{"dir-mode", "", "mode of directories that the store names none for, instead of --umask", mode{&s.DirMode, false}},
+		{"profile", "", "defaults for a kind of server: tahoe (listed attributes, scratch and lazy paths of a Tahoe-LAFS storage node)",
+			choice{&s.Profile, slices.Sorted(maps.Keys(Profiles))}},
 		{"attributes", "", "full: owner, mode, links and times of files as the store keeps them; listed: what a listing tells, and write none",
 			choice{&s.Attributes, []string{AttributesFull, AttributesListed}}},
 		{"cache-dir", "", "where the catalog, what is not stored yet, and the read cache are (default: by the store's name below $XDG_CACHE_HOME/sharefs, for root /var/cache/sharefs)",
@@ -107,6 +126,10 @@ func (s *Settings) Options() []Option {
 		{"stall-timeout", "", "a write that finds the disk full fails when nothing got free for so long", duration{&s.StallTimeout, time.Second, 24 * time.Hour}},
 		{"memory", "", "memory for cached contents, read-ahead and uploads", size{&s.Memory, 1 << 20}},
 		{"writeback", "", "a file is stored after this long without another change to it", duration{&s.Writeback, time.Millisecond, time.Hour}},
+		{"scratch", "", "paths that are stored only once they are renamed to another one, such as **/incoming/**; several with colons between them",
+			patterns{&s.Scratch, func(p []string) error { _, err := pathrule.Parse(p, nil); return err }}},
+		{"lazy", "", "paths that are stored so long after their first change, such as *.state=10m; several with colons between them",
+			patterns{&s.Lazy, func(p []string) error { _, err := pathrule.Parse(nil, p); return err }}},
 		{"parallel", "", "requests to the store at a time", count{&s.Parallel, 1, 1024}},
 		{"io-timeout", "", "a read or an fsync that the store does not answer fails after this long", duration{&s.IOTimeout, time.Second, 24 * time.Hour}},
 		{"open-timeout", "", "mount fails when the store does not answer within this time", duration{&s.OpenTimeout, time.Second, time.Hour}},

@@ -240,3 +240,39 @@ func (v path) Set(text string) error {
 }
 func (v path) String() string { return *v.at }
 func (v path) Type() string   { return v.kind }
+
+// patterns are globs with colons between them; a colon in one has a backslash before it. As a flag each adds to those before.
+type patterns struct {
+	at    *[]string
+	check func([]string) error
+}
+
+func (v patterns) Set(text string) error {
+	list := splitPatterns(text)
+	if err := v.check(list); err != nil {
+		return err
+	}
+	*v.at = list
+	return nil
+}
+func (v patterns) String() string { return strings.Join(*v.at, ":") }
+func (v patterns) Type() string   { return "patterns" }
+
+// splitPatterns splits at colons without a backslash. An empty text has no patterns.
+func splitPatterns(text string) []string {
+	var list []string
+	from := 0
+	for i := 0; i < len(text); i++ {
+		switch text[i] {
+		case '\\':
+			i++
+		case ':':
+			list = append(list, text[from:i])
+			from = i + 1
+		}
+	}
+	if from == 0 && text == "" {
+		return nil
+	}
+	return append(list, text[from:])
+}

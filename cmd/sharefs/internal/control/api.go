@@ -48,6 +48,7 @@ type Status struct {
 	ReadOnly bool      `json:"read_only"`
 	Pending  Pending   `json:"pending"`
 	Stuck    []Problem `json:"stuck"`
+	Kept     Kept      `json:"kept"`
 	Cache    Cache     `json:"cache"`
 	Stage    Stage     `json:"stage"`
 	Requests Requests  `json:"requests"`
@@ -68,6 +69,15 @@ type Problem struct {
 	Error string    `json:"error"`
 	Since time.Time `json:"since"`
 	Tries int       `json:"tries"`
+}
+
+// Kept is what the path rules --scratch and --lazy keep from the store. Seen counts are since the mount.
+type Kept struct {
+	Scratch      int   `json:"scratch"`       // files, which are not in Pending
+	ScratchBytes int64 `json:"scratch_bytes"` // of them
+	ScratchSeen  int64 `json:"scratch_seen"`
+	Lazy         int   `json:"lazy"` // changes, which are in Pending too
+	LazySeen     int64 `json:"lazy_seen"`
 }
 
 // Cache is the state of the read cache. Sizes are in bytes; counts are since the mount.
@@ -137,6 +147,7 @@ type Outcome struct {
 	Mounted bool      `json:"mounted"`
 	Error   string    `json:"error,omitempty"`
 	Left    Pending   `json:"left"`
+	Kept    Kept      `json:"kept"`
 	Stuck   []Problem `json:"stuck,omitempty"`
 	Users   []string  `json:"users,omitempty"` // of a busy mount: "name (pid)"
 }

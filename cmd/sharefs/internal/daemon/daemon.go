@@ -45,6 +45,7 @@ var ErrBusy = errors.New("the mount is in use")
 type Report struct {
 	Pending  control.Pending
 	Stuck    []control.Problem
+	Kept     control.Kept
 	Cache    control.Cache
 	Stage    control.Stage
 	Requests control.Requests
@@ -121,7 +122,7 @@ func (d *Daemon) Run() error {
 	close(d.ended)
 	switch out.Result {
 	case control.Stored:
-		d.host.Log.Info("unmounted, everything is stored")
+		d.host.Log.Info("unmounted, everything is stored", "scratch_files", out.Kept.Scratch, "scratch_bytes", out.Kept.ScratchBytes)
 		return nil
 	case control.Left:
 		d.host.Log.Warn("unmounted as asked, not everything is stored", "files", out.Left.Files, "bytes", out.Left.Bytes, "cache_dir", d.entry.CacheDir)
@@ -181,7 +182,7 @@ func (d *Daemon) finish() control.Outcome {
 	if last.Pending.Files > 0 {
 		cancel() // it has been tried, or shall not be: Close need not try again
 	}
-	out := control.Outcome{Result: control.Stored, Left: last.Pending, Stuck: last.Stuck}
+	out := control.Outcome{Result: control.Stored, Left: last.Pending, Kept: last.Kept, Stuck: last.Stuck}
 	closeErr := d.mount.Close(ctx)
 	switch {
 	case last.Pending.Files > 0 && d.leave.Err() != nil && d.host.Hurry.Err() == nil:
