@@ -193,7 +193,7 @@ type CopyPartOptions struct {
 
 // CompleteOptions are the options of Complete.
 type CompleteOptions struct {
-	If Condition
+	If Condition // a store may refuse it (KindUnsupported), and keeps the parts then, where its Put takes it
 }
 
 // CopyOptions are the options of Copy.

@@ -87,6 +87,8 @@ CREATE INDEX inode_unknown ON inode (parent, ino) WHERE known = 0;
 CREATE INDEX inode_skey ON inode (skey) WHERE skey <> '';
 CREATE INDEX inode_put_key ON inode (put_key) WHERE put_key <> '';
 CREATE TABLE doomed (key TEXT PRIMARY KEY, version TEXT NOT NULL, since INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE upload (key TEXT NOT NULL, id TEXT NOT NULL, -- id '': not known yet
+	PRIMARY KEY (key, id)) WITHOUT ROWID;
 `
 
 // Open opens the catalog in dir (catalog.db), making it when it is missing.

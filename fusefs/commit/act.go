@@ -262,12 +262,7 @@ func (c *Committer) run(p plan, urgent bool) (clean bool, err error) {
 		}
 		return false, ErrChanged
 	case putFile:
-		snap, err := c.content.Snapshot(c.ctx, p.n.Ino, urgent)
-		if err != nil {
-			return false, err
-		}
-		defer snap.Close()
-		return c.send(p, snap)
+		return c.putFile(p, urgent)
 	default:
 		return c.send(p, nil)
 	}
@@ -275,7 +270,12 @@ func (c *Committer) run(p plan, urgent bool) (clean bool, err error) {
 
 // send notes the intent, sends the request, and records what came of it.
 func (c *Committer) send(p plan, snap Snapshot) (clean bool, err error) {
-	tag, err := c.intend(&p)
+	parts := c.inParts(p, snap)
+	if parts {
+		defer c.up.wake() // for what is left behind
+		defer c.up.use(p.key)()
+	}
+	tag, err := c.intend(&p, parts)
 	if err != nil {
 		return false, err
 	}
@@ -286,7 +286,7 @@ func (c *Committer) send(p plan, snap Snapshot) (clean bool, err error) {
 	for try := 0; ; try++ {
 		obj, err = c.request(p, snap, md, cond)
 		failpoint.Hit("commit.sent")
-		if cond.IsZero() || !provider.Is(err, provider.KindPrecondition) || try == 3 {
+		if cond.IsZero() || !provider.Is(err, provider.KindPrecondition) || errors.Is(err, transfer.ErrSource) || try == 3 {
 			break
 		}
 		var mine bool
@@ -327,19 +327,25 @@ func (c *Committer) send(p plan, snap Snapshot) (clean bool, err error) {
 	return clean, err
 }
 
-// intend writes down the key and the tag of the request that is about to leave. It refreshes p.n, and fails with
-// ErrChanged when the plan no longer holds.
-func (c *Committer) intend(p *plan) (tag string, err error) {
+// intend writes down the key and the tag of the request that is about to leave, and that it begins an upload in parts. It
+// refreshes p.n, and fails with ErrChanged when the plan no longer holds.
+func (c *Committer) intend(p *plan, parts bool) (tag string, err error) {
 	err = c.cat.Update(func(tx *catalog.Tx) error {
 		now, err := c.planInode(tx, p.n.Ino)
 		if err != nil {
 			return err
 		}
 		if now.n == nil || now.kind != p.kind || now.key != p.key || now.n.Key != p.n.Key || now.n.Stage != p.n.Stage ||
-			now.first != (itemID{}) || now.save != 0 {
+			p.pieces != nil && now.n.Version != p.n.Version || now.first != (itemID{}) || now.save != 0 {
 			return ErrChanged
 		}
+		now.pieces = p.pieces
 		*p = now
+		if parts {
+			if err := tx.NoteUpload(catalog.Upload{Key: p.key}); err != nil {
+				return err
+			}
+		}
 		if tag, err = tx.PutTag(); err != nil {
 			return err
 		}
@@ -372,6 +378,9 @@ func (c *Committer) forgetIntent(ino uint64) error {
 // settle finds out what became of a request whose answer never came, because this process died or the store was gone. An
 // object of ours is adopted as what is stored for the inode; whether it still is what is desired is looked at next.
 func (c *Committer) settle(p plan) error {
+	if err := c.abortUploads(c.ctx, p.n.PutKey); err != nil { // what has not been completed never will be
+		return err
+	}
 	have, ours, moved, err := c.ours(p.n)
 	if err != nil {
 		return err
@@ -497,7 +506,11 @@ func (c *Committer) request(p plan, snap Snapshot, md provider.Metadata, cond pr
 	n := p.n
 	switch p.kind {
 	case putFile:
-		return transfer.Put(c.ctx, c.store, p.key, snap, snap.Size(), transfer.Options{If: cond, Metadata: md, ContentType: n.ContentType})
+		o := c.noted(p.key, transfer.Options{If: cond, Metadata: md, ContentType: n.ContentType})
+		if p.pieces != nil {
+			return transfer.Patch(c.ctx, c.store, p.key, snap, p.pieces, n.Key, n.Version, o)
+		}
+		return transfer.Put(c.ctx, c.store, p.key, snap, snap.Size(), o)
 	case putSymlink:
 		return c.store.Put(c.ctx, p.key, strings.NewReader(n.Target), int64(len(n.Target)), provider.PutOptions{If: cond, Metadata: md})
 	case putMarker:
@@ -509,9 +522,11 @@ func (c *Committer) request(p plan, snap Snapshot, md provider.Metadata, cond pr
 		if !n.Known || !c.o.Attributes {
 			md = nil // kept as it is
 		}
-		return transfer.Copy(c.ctx, c.store, n.Key, p.key, n.StoredSz, n.Version, transfer.Options{Metadata: md, ContentType: n.ContentType})
+		return transfer.Copy(c.ctx, c.store, n.Key, p.key, n.StoredSz, n.Version,
+			c.noted(p.key, transfer.Options{Metadata: md, ContentType: n.ContentType}))
 	case copyMeta:
-		return transfer.Copy(c.ctx, c.store, n.Key, n.Key, n.StoredSz, n.Version, transfer.Options{Metadata: md, ContentType: n.ContentType})
+		return transfer.Copy(c.ctx, c.store, n.Key, n.Key, n.StoredSz, n.Version,
+			c.noted(p.key, transfer.Options{Metadata: md, ContentType: n.ContentType}))
 	}
 	return provider.Object{}, fmt.Errorf("no request for plan %d", p.kind)
 }

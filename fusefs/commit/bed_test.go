@@ -20,6 +20,7 @@ import (
 	"sharefs/provider"
 	"sharefs/provider/faulty"
 	"sharefs/provider/mem"
+	"sharefs/provider/transfer"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -37,6 +38,34 @@ func disklike() provider.Capabilities {
 	caps.ReplaceIfVersion, caps.DeleteIfVersion = false, false
 	caps.MaxDeleteBatch = 1
 	return caps
+}
+
+// patching is a bucket for whose files, however small they are, a change is sent as a patch.
+func patching(caps provider.Capabilities) provider.Capabilities {
+	caps.MinPartSize = patchMark
+	return caps
+}
+
+// patchMark tells a bed that patches are wanted. Parts of this size are no restriction.
+const patchMark = 1
+
+// planAll sends exactly what was changed.
+func planAll(_ provider.Capabilities, size int64, changed []transfer.Range) []transfer.Piece {
+	var pieces []transfer.Piece
+	var at int64
+	for _, r := range append(changed, transfer.Range{Off: size}) {
+		if r.Off > at {
+			pieces = append(pieces, transfer.Piece{Off: at, Len: r.Off - at, Copy: true})
+		}
+		if r.Len > 0 {
+			pieces = append(pieces, transfer.Piece{Off: r.Off, Len: r.Len})
+		}
+		at = r.Off + r.Len
+	}
+	if transfer.Sent(pieces) == size {
+		return nil
+	}
+	return pieces
 }
 
 // bed is a committer with all that it needs: a catalog, a store that is traced and can be made to fail, contents in memory, and
@@ -107,6 +136,9 @@ func newBed(dir string, caps provider.Capabilities, o Options) (*bed, error) {
 
 func (b *bed) start() error {
 	b.c = New(b.store, b.cat, b.k, b.o)
+	if b.store.Capabilities().MinPartSize == patchMark {
+		b.c.patchFrom, b.c.planPatch = 0, planAll
+	}
 	return b.c.Start()
 }
 
@@ -179,7 +211,7 @@ func (b *bed) add(tx *catalog.Tx, dir *catalog.Inode, name string, mode uint32) 
 
 // write gives a file a content, making it when it is missing.
 func (b *bed) write(path, data string) (ino uint64, err error) {
-	return b.change(path, data, func(f *staged) { f.data, f.absent = data, false })
+	return b.change(path, data, func(f *staged) { f.data, f.absent, f.dirty = data, false, len(data) })
 }
 
 // patch writes to the beginning of a file; the rest stays as it is stored.
@@ -190,6 +222,7 @@ func (b *bed) patch(path, data string) (ino uint64, err error) {
 		} else {
 			f.data = data + f.data[len(data):]
 		}
+		f.dirty = max(f.dirty, len(data))
 	})
 }
 
@@ -504,6 +537,9 @@ func (b *bed) inStep() error {
 	}
 	for key := range have {
 		return fmt.Errorf("%q should not be there", key)
+	}
+	if left, err := b.mem.ListUploads(ctx, ""); err != nil || len(left) > 0 {
+		return fmt.Errorf("uploads are left: %v, %v", left, err)
 	}
 	p, err := b.c.Pending()
 	if err != nil || p.Files != 0 || p.Running != 0 {

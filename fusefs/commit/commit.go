@@ -23,8 +23,10 @@ import (
 
 	"sharefs/fusefs/catalog"
 	"sharefs/fusefs/commit/pathrule"
+	"sharefs/fusefs/stage"
 	"sharefs/provider"
 	"sharefs/provider/retry"
+	"sharefs/provider/transfer"
 )
 
 // ErrBusy is returned by Content.Snapshot for a file that is open for writing.
@@ -36,8 +38,9 @@ var ErrChanged = errors.New("the plan is out of date")
 
 // Content is where the bytes of staged files come from: the tree.
 type Content interface {
-	// Snapshot returns stable bytes of the inode's staged file. Unless sync, ErrBusy while it is open for writing.
-	Snapshot(ctx context.Context, ino uint64, sync bool) (Snapshot, error)
+	// Snapshot returns stable bytes of the inode's staged file: all of them, or with pick those that it chooses. Unless sync,
+	// ErrBusy while it is open for writing.
+	Snapshot(ctx context.Context, ino uint64, sync bool, pick Pick) (Snapshot, error)
 	// Confirm calls record, with writers held off; unchanged says whether the staged file still is what the snapshot
 	// holds. record returns the content id that the read cache is to keep the bytes under, 0 when they are not clean.
 	Confirm(ino uint64, s Snapshot, record func(unchanged bool) (uint64, error)) error
@@ -54,7 +57,8 @@ type Content interface {
 type Snapshot interface {
 	ReadAt(p []byte, off int64) (int, error)
 	Size() int64
-	Stale() bool // the content has changed under an upload: what was read is of no use
+	Dirty() []stage.Range // all other bytes are those of the stored object
+	Stale() bool          // the content has changed under an upload: what was read is of no use
 	Close() error
 }
 
@@ -126,13 +130,19 @@ type Committer struct {
 
 	q       queue
 	scratch scratchSet
+	up      uploads
+
+	patchFrom int64 // tests make it small, and plan for small stores
+	planPatch func(provider.Capabilities, int64, []transfer.Range) []transfer.Piece
 }
 
 // New makes a committer; Start starts it.
 func New(store provider.Provider, cat *catalog.Catalog, content Content, o Options) *Committer {
-	c := &Committer{store: store, caps: store.Capabilities(), cat: cat, content: content, o: o.withDefaults()}
+	c := &Committer{store: store, caps: store.Capabilities(), cat: cat, content: content, o: o.withDefaults(),
+		patchFrom: patchFrom, planPatch: transfer.PlanPatch}
 	c.ctx, c.cancel = context.WithCancel(retry.WithPatience(context.Background(), c.o.Patience))
 	c.q.init()
+	c.up.init()
 	return c
 }
 
@@ -158,11 +168,8 @@ func (c *Committer) Start() error {
 	if err != nil {
 		return err
 	}
-	c.wg.Add(1)
-	go func() {
-		defer c.wg.Done()
-		c.schedule()
-	}()
+	c.wg.Go(c.schedule)
+	c.wg.Go(c.abortLeft)
 	return nil
 }
 
@@ -231,7 +238,8 @@ func (c *Committer) sync(ctx context.Context, ids []itemID) error {
 	return first
 }
 
-// Flush stores everything that was pending when it was called, and returns when that is done or with the first error.
+// Flush stores everything that was pending when it was called, and returns when that is done or with the first error. It
+// aborts the uploads that were left behind, too.
 // progress, if not nil, is called now and then.
 func (c *Committer) Flush(ctx context.Context, progress func(Pending)) error {
 	if progress != nil {
@@ -258,7 +266,7 @@ func (c *Committer) Flush(ctx context.Context, progress func(Pending)) error {
 	for {
 		ids := c.q.since(start, c.content.Held)
 		if len(ids) == 0 {
-			return nil
+			return c.abortUploads(ctx, "")
 		}
 		if err := c.sync(ctx, ids); err != nil {
 			return err

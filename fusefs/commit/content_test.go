@@ -9,6 +9,7 @@ import (
 	"sync"
 
 	"sharefs/fusefs/catalog"
+	"sharefs/fusefs/stage"
 	"sharefs/provider"
 )
 
@@ -32,6 +33,7 @@ type contents struct {
 type staged struct {
 	data   string
 	absent bool
+	dirty  int // so many bytes at the beginning were changed
 	gen    int
 }
 
@@ -42,6 +44,8 @@ func newContents(b *bed) *contents {
 
 type snapshot struct {
 	*strings.Reader
+	size  int64 // with what is absent
+	dirty []stage.Range
 	k     *contents
 	ino   uint64
 	stage uint64
@@ -62,7 +66,8 @@ func (s *snapshot) ReadAt(p []byte, off int64) (int, error) {
 	return s.Reader.ReadAt(p, off)
 }
 
-func (s *snapshot) Size() int64 { return s.Reader.Size() }
+func (s *snapshot) Size() int64          { return s.size }
+func (s *snapshot) Dirty() []stage.Range { return s.dirty }
 func (s *snapshot) Stale() bool {
 	s.k.mu.Lock()
 	defer s.k.mu.Unlock()
@@ -80,7 +85,7 @@ func (k *contents) row(ino uint64) (n *catalog.Inode, err error) {
 	return n, err
 }
 
-func (k *contents) Snapshot(ctx context.Context, ino uint64, sync bool) (Snapshot, error) {
+func (k *contents) Snapshot(ctx context.Context, ino uint64, sync bool, pick Pick) (Snapshot, error) {
 	n, err := k.row(ino)
 	if catalog.IsNotFound(err) || err == nil && n.Stage == 0 {
 		return nil, ErrChanged
@@ -95,13 +100,43 @@ func (k *contents) Snapshot(ctx context.Context, ino uint64, sync bool) (Snapsho
 	if busy {
 		return nil, ErrBusy
 	}
-	if err := k.fill(ctx, n); err != nil {
-		return nil, err
+	for {
+		k.mu.Lock()
+		f := k.staged[n.Stage]
+		if f != nil {
+			s := k.snapshot(n, f)
+			need := s.size
+			if pick != nil {
+				need = 0
+				for _, r := range pick(s.size, s.dirty) {
+					need = max(need, r.Off+r.Len)
+				}
+			}
+			if need <= int64(len(f.data)) {
+				k.mu.Unlock()
+				return s, nil
+			}
+		}
+		k.mu.Unlock()
+		if err := k.fill(ctx, n); err != nil {
+			return nil, err
+		}
+		if f == nil {
+			return nil, ErrChanged
+		}
 	}
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	f := k.staged[n.Stage]
-	return &snapshot{Reader: strings.NewReader(f.data), k: k, ino: ino, stage: n.Stage, gen: f.gen}, nil
+}
+
+// snapshot returns what is staged. k.mu is held.
+func (k *contents) snapshot(n *catalog.Inode, f *staged) *snapshot {
+	s := &snapshot{Reader: strings.NewReader(f.data), size: int64(len(f.data)), k: k, ino: n.Ino, stage: n.Stage, gen: f.gen}
+	if f.absent {
+		s.size = max(s.size, n.StoredSz)
+	}
+	if f.dirty > 0 {
+		s.dirty = []stage.Range{{Len: int64(f.dirty)}}
+	}
+	return s
 }
 
 // fill fetches what is absent of a staged file.
@@ -162,7 +197,9 @@ func (k *contents) Confirm(ino uint64, s Snapshot, record func(bool) (uint64, er
 	if err == nil && content != 0 {
 		k.mu.Lock()
 		defer k.mu.Unlock()
-		k.cache[content] = k.staged[snap.stage].data
+		if f := k.staged[snap.stage]; !f.absent {
+			k.cache[content] = f.data
+		}
 		delete(k.staged, snap.stage)
 	}
 	return err

@@ -5,6 +5,7 @@ import (
 
 	"sharefs/fusefs/catalog"
 	"sharefs/provider"
+	"sharefs/provider/transfer"
 )
 
 // kind is the one request that is missing for an item.
@@ -31,8 +32,10 @@ type plan struct {
 	save    uint64 // not zero: this inode's content must be made local first, and its object at frees given up
 	frees   string
 	over    provider.Version
-	scratch bool // the path keeps it from the store
-	held    bool // an object is known to be at key, with version over (empty: not known which)
+	scratch bool             // the path keeps it from the store
+	held    bool             // an object is known to be at key, with version over (empty: not known which)
+	patch   bool             // of putFile: what is stored may be copied from
+	pieces  []transfer.Piece // of putFile: what is sent and what is copied; nil: the whole is sent
 }
 
 func (p plan) keys() keySet {
@@ -45,6 +48,10 @@ func (p plan) keys() keySet {
 		return keySet{writes: []string{p.key}, reads: []string{p.n.Key}}
 	case moveFile:
 		return keySet{writes: []string{p.key, p.n.Key}}
+	case putFile:
+		if p.patch && p.n.Key != p.key {
+			return keySet{writes: []string{p.key}, reads: []string{p.n.Key}}
+		}
 	}
 	return keySet{writes: []string{p.key}}
 }
@@ -76,6 +83,7 @@ func (c *Committer) planInode(tx *catalog.Tx, ino uint64) (plan, error) {
 	if p.kind, err = c.missing(tx, n, p.key); err != nil || p.kind == nothing || p.kind == dropMarker {
 		return p, err
 	}
+	p.patch = p.kind == putFile && c.mayPatch(n)
 	return p, c.before(tx, &p)
 }
 

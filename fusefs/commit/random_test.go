@@ -52,6 +52,9 @@ func TestWhateverHappensToTheNamesTheStoreEndsInStep(t *testing.T) {
 	withDirs := s3like()
 	withDirs.Directories, withDirs.MaxDeleteBatch = true, 1
 	kinds["directories"] = withDirs
+	kinds["patches"] = patching(s3like())
+	withMoves := patching(disklike())
+	kinds["patches and moves"] = withMoves
 	rapid.Check(t, func(rt *rapid.T) {
 		caps := kinds[rapid.SampledFrom(slices.Sorted(maps.Keys(kinds))).Draw(rt, "store")]
 		steps := drawSteps(rt)
@@ -106,7 +109,8 @@ func play(dir string, caps provider.Capabilities, o Options, seed uint64, steps 
 	if err := b.inStep(); err != nil {
 		return fmt.Errorf("%w; requests: %q; log: %s", err, b.store.did(), b.logged())
 	}
-	if log := b.logged(); strings.Contains(log, "another program") || strings.Contains(log, "wait for each other") {
+	if log := b.logged(); strings.Contains(log, "another program") || strings.Contains(log, "wait for each other") ||
+		strings.Contains(log, "cannot be made of the object") {
 		return errors.New(log)
 	}
 	return b.store.overlap

@@ -51,6 +51,24 @@ func (s strict) Put(ctx context.Context, key string, body io.ReadSeeker, size in
 	return s.Provider.Put(ctx, key, body, size, o)
 }
 
+func (s strict) NewUpload(ctx context.Context, key string, o provider.UploadOptions) (provider.Upload, error) {
+	u, err := s.Provider.NewUpload(ctx, key, o)
+	return strictUpload{u, s, key}, err
+}
+
+type strictUpload struct {
+	provider.Upload
+	s   strict
+	key string
+}
+
+func (u strictUpload) Complete(ctx context.Context, parts []provider.Part, o provider.CompleteOptions) (provider.Object, error) {
+	if err := u.s.check(ctx, "upload.complete", u.key, ""); err != nil {
+		return provider.Object{}, err
+	}
+	return u.Upload.Complete(ctx, parts, o)
+}
+
 func (s strict) Copy(ctx context.Context, src, dst string, o provider.CopyOptions) (provider.Object, error) {
 	if err := s.check(ctx, "copy", dst, ""); err != nil {
 		return provider.Object{}, err
@@ -163,6 +181,43 @@ func (tr *tracer) Copy(ctx context.Context, src, dst string, o provider.CopyOpti
 	return obj, err
 }
 
+// NewUpload makes an upload whose end is traced, as a "patch" of what was copied from. What it does before, the queue is trusted
+// to keep apart as well.
+func (tr *tracer) NewUpload(ctx context.Context, key string, o provider.UploadOptions) (provider.Upload, error) {
+	u, err := tr.Provider.NewUpload(ctx, key, o)
+	if err != nil {
+		return nil, err
+	}
+	return &tracedUpload{Upload: u, tr: tr, key: key}, nil
+}
+
+type tracedUpload struct {
+	provider.Upload
+	tr   *tracer
+	key  string
+	mu   sync.Mutex
+	from string
+}
+
+func (u *tracedUpload) CopyPart(ctx context.Context, number int, src string, o provider.CopyPartOptions) (provider.Part, error) {
+	u.mu.Lock()
+	u.from = src
+	u.mu.Unlock()
+	return u.Upload.CopyPart(ctx, number, src, o)
+}
+
+func (u *tracedUpload) Complete(ctx context.Context, parts []provider.Part, o provider.CompleteOptions) (obj provider.Object, err error) {
+	ks := keySet{writes: []string{u.key}}
+	if u.from != u.key {
+		ks.reads = []string{u.from}
+	}
+	err = u.tr.do(ctx, "patch", ks, func() error {
+		obj, err = u.Upload.Complete(ctx, parts, o)
+		return err
+	})
+	return obj, err
+}
+
 func (tr *tracer) Move(ctx context.Context, src, dst string) (obj provider.Object, err error) {
 	err = tr.do(ctx, "move", keySet{writes: []string{dst, src}}, func() error {
 		obj, err = tr.Provider.Move(ctx, src, dst)
@@ -201,8 +256,8 @@ func (c *call) String() string {
 	switch {
 	case c.op == "move":
 		return "move " + c.keys.writes[1] + ">" + c.keys.writes[0]
-	case c.op == "copy" && len(c.keys.reads) > 0:
-		return "copy " + c.keys.reads[0] + ">" + c.keys.writes[0]
+	case (c.op == "copy" || c.op == "patch") && len(c.keys.reads) > 0:
+		return c.op + " " + c.keys.reads[0] + ">" + c.keys.writes[0]
 	case c.op == "delete":
 		keys := slices.Clone(c.keys.writes)
 		slices.Sort(keys)

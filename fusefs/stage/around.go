@@ -1,33 +1,45 @@
 package stage
 
 import (
-	"bytes"
 	"context"
-	"io"
 
 	"golang.org/x/sys/unix"
 )
 
-// aroundSnapshot is Snapshot of a file for whose absent pages there is no room: they are read from the base, and not kept.
+// aroundSnapshot is Snapshot of a file for whose absent pages there is no room: they are read from the base, and not kept. It
+// returns nothing when the file was changed meanwhile.
 func (f *File) aroundSnapshot(ctx context.Context, o SnapshotOptions) (Snapshot, error) {
-	for {
-		size, gen := f.Size(), f.Gen()
-		if size > f.store.limits.smallSnapshot {
-			if !o.Exclusive {
-				return nil, unix.ENOSPC // a copy would need the room
-			}
-			return &snapshot{SectionReader: io.NewSectionReader(aroundReader{ctx, f}, 0, size), gen: gen}, nil
-		}
-		p := make([]byte, size)
-		n, err := f.ReadAt(ctx, p, 0)
-		if f.Gen() != gen {
-			continue // changed meanwhile
-		}
-		if int64(n) < size {
-			return nil, err
-		}
-		return &snapshot{SectionReader: io.NewSectionReader(bytes.NewReader(p), 0, size), gen: gen}, nil
+	if err := f.rlock(ctx); err != nil {
+		return nil, err
 	}
+	s := f.begin(o)
+	f.account(s)
+	f.mu.runlock()
+	err := f.readAroundTo(ctx, s, o.Exclusive)
+	if err == nil && f.Gen() == s.gen || s.from.around != nil {
+		return s, nil
+	}
+	s.Close()
+	return nil, err
+}
+
+// readAroundTo gives a snapshot its bytes.
+func (f *File) readAroundTo(ctx context.Context, s *snapshot, exclusive bool) error {
+	if total(s.from.ranges) > f.store.limits.smallSnapshot {
+		if !exclusive {
+			return unix.ENOSPC // a copy would need the room
+		}
+		s.from.around = aroundReader{ctx, f}
+		return nil
+	}
+	for _, r := range s.from.ranges {
+		p := make([]byte, r.Len)
+		if n, err := f.ReadAt(ctx, p, r.Off); int64(n) < r.Len {
+			return err
+		}
+		s.from.memory = append(s.from.memory, p)
+	}
+	return nil
 }
 
 // aroundReader reads a file as long as it is open.

@@ -21,25 +21,28 @@ import (
 // File is a staged file. Its methods are safe for concurrent use. Errors of the local disk come back as syscall.Errno,
 // those of the base and of a context unchanged; a method of a closed File returns os.ErrClosed.
 //
-// Locks, in the order in which they are taken: mu, fetchMu. Neither is held while the base is read.
+// Locks, in the order in which they are taken: mu, then fetchMu or watchMu. None is held while the base is read.
 type File struct {
 	store *Store
 	id    ID
 	base  Base // nil when nothing was ever absent
 
-	mu      rwLock
-	data    *os.File   // guarded by mu; its own methods are safe beside Close
-	pages   *pageMap   // guarded by mu
-	closed  bool       // guarded by mu
-	watches []*changes // guarded by mu: of the snapshots being copied
+	mu     rwLock
+	data   *os.File // guarded by mu; its own methods are safe beside Close
+	pages  *pageMap // guarded by mu
+	closed bool     // guarded by mu
 
 	fetchMu sync.Mutex
 	fetches []*fetch // guarded by fetchMu
+
+	watchMu sync.Mutex
+	watches []*changes // guarded by watchMu: of snapshots that want to know what changes after them
 
 	// Written under mu, read by anybody. size is always that of the data file.
 	size    atomic.Int64
 	gen     atomic.Uint64
 	changed atomic.Int64 // nanoseconds since 1970, 0: never; used only with a sidecar
+	sided   atomic.Bool  // there is a sidecar
 
 	entrySynced atomic.Bool // the directory entries are durable
 
@@ -53,6 +56,7 @@ func (s *Store) newFile(id ID, data *os.File, size int64, pages *pageMap, base B
 	f.gen.Store(1)
 	if pages.side != nil {
 		f.changed.Store(pages.side.changed)
+		f.sided.Store(true)
 	}
 	f.use = s.room.enter(id)
 	f.recharge()
@@ -71,7 +75,7 @@ func (f *File) Present() bool { return f.pages.absent.Load() == 0 }
 // ModTime returns when the content was last changed; the zero time when it was not since Adopt.
 func (f *File) ModTime() time.Time {
 	ns := f.changed.Load()
-	if f.pages.side == nil { // then nothing but changes writes to the data file
+	if !f.sided.Load() { // then nothing but changes writes to the data file
 		if st, err := f.data.Stat(); err == nil {
 			ns = st.ModTime().UnixNano()
 		}
@@ -91,9 +95,9 @@ func (f *File) Blocks() int64 {
 	return blocks
 }
 
-// Dirty returns the ranges that may differ from the object that the file started from, in order, in whole pages but at the
-// end of the file. All other bytes are the object's at the same offset. After a restart a file that was wholly present
-// when it was adopted is dirty as a whole once it has been changed.
+// Dirty returns the ranges that may differ from the object that the file started from, or that Stored was told of last, in
+// order, in whole pages but at the end of the file. All other bytes are the object's at the same offset. After a restart a
+// file of up to 8 MiB that was wholly present when it was adopted is dirty as a whole once it has been changed.
 func (f *File) Dirty() []Range {
 	if f.rlock(context.Background()) != nil {
 		return nil
@@ -253,6 +257,7 @@ func (f *File) Truncate(ctx context.Context, size int64) error {
 	f.allocated.cut(size, math.MaxInt64)
 	defer f.recharge()
 	f.pages.cut(f.Size()) // after the data: see sidecar.go
+	f.tellWatches(func(w *changes) { w.least = min(w.least, f.Size()) })
 	if f.pages.side != nil && f.pages.side.saveLimit(f.pages.limit) != nil {
 		f.store.log.Debug("stage: a truncation is written to the sidecar later", "file", f.store.Path(f.id))
 	}
@@ -270,9 +275,7 @@ func (f *File) beginChange(off, end int64) error {
 // noteChange counts a change of the bytes [off, end), which is about to be made. The caller holds mu.
 func (f *File) noteChange(off, end int64) error {
 	f.gen.Add(1)
-	for _, w := range f.watches {
-		w.add(off, end)
-	}
+	f.tellWatches(func(w *changes) { w.add(off, end) })
 	side := f.pages.side
 	if side == nil {
 		return nil
@@ -290,10 +293,8 @@ func (f *File) Sync() error {
 	if err := fdatasync(f.data); err != nil {
 		return errno(err)
 	}
-	if f.pages.side != nil {
-		if err := fdatasync(f.pages.side.file); err != nil {
-			return errno(err)
-		}
+	if err := f.syncSide(); err != nil {
+		return errno(err)
 	}
 	if f.entrySynced.Load() {
 		return nil
@@ -303,6 +304,23 @@ func (f *File) Sync() error {
 	}
 	f.entrySynced.Store(true)
 	return nil
+}
+
+// syncSide makes the sidecar durable: the one that there is now, if it is replaced meanwhile.
+func (f *File) syncSide() error {
+	for {
+		if err := f.rlock(context.Background()); err != nil {
+			return err
+		}
+		side := f.pages.side
+		f.mu.runlock()
+		if side == nil {
+			return nil
+		}
+		if err := fdatasync(side.file); !errors.Is(err, os.ErrClosed) {
+			return err
+		}
+	}
 }
 
 // Detach closes the File and leaves the data file at the path that it returns, without a sidecar, for the caller to take

@@ -66,18 +66,31 @@ func (f *File) lockFilled(ctx context.Context, off, end int64) error {
 }
 
 // Fill fetches everything that is absent.
-func (f *File) Fill(ctx context.Context) error {
+func (f *File) Fill(ctx context.Context) error { return f.fillPages(ctx, window{0, math.MaxInt64}) }
+
+// fillRanges fetches what is absent of the pages of some ranges of bytes, and nothing else.
+func (f *File) fillRanges(ctx context.Context, ranges []Range) error {
+	for _, r := range ranges {
+		if err := f.fillPages(ctx, window{r.Off / pageSize, pagesOf(r.end())}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// fillPages fetches what is absent in a window, in parallel.
+func (f *File) fillPages(ctx context.Context, all window) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(fillParallel)
-	for next := int64(0); ; {
-		page, absent, err := f.nextAbsent(ctx, next, math.MaxInt64)
+	for next := all.lo; ; {
+		page, absent, err := f.nextAbsent(ctx, next, all.hi)
 		if err != nil {
 			group.Go(func() error { return err }) // an error of a fetch that came before is the one to tell
 		}
 		if err != nil || !absent {
 			return group.Wait()
 		}
-		w := window{page, page + f.store.limits.fillChunk/pageSize}
+		w := window{page, min(page+f.store.limits.fillChunk/pageSize, all.hi)}
 		next = w.hi
 		group.Go(func() error { return f.fillWindow(ctx, w) })
 	}

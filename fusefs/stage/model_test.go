@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"slices"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -30,6 +31,7 @@ func TestRandomChangesMatchAPlainModel(t *testing.T) {
 			"allocate": m.allocate,
 			"fill":     m.fill,
 			"snapshot": m.snapshot,
+			"store":    m.upload,
 			"seek":     m.seek,
 			"restart":  m.restart,
 			"reboot":   m.reboot,
@@ -232,6 +234,50 @@ func (m *model) snapshot(t *rapid.T) {
 	if err != nil || firstDiff(got, want) >= 0 {
 		t.Fatalf("snapshot: %v, differs at %d", err, firstDiff(got, want))
 	}
+}
+
+// upload stores some changed file from a snapshot of only what was changed, with something around it, while it is changed
+// again. The process may end before the staged file is told.
+func (m *model) upload(t *rapid.T) {
+	around := drawSize(t, "around")
+	var picked, dirty []Range
+	s, err := m.file.Snapshot(bg, SnapshotOptions{Exclusive: rapid.Bool().Draw(t, "exclusive"), Fill: true,
+		Pick: func(size int64, changed []Range) []Range {
+			picked, dirty = nil, changed
+			for _, r := range changed {
+				off := max(0, r.Off-around)
+				picked = append(picked, Range{off, min(size, r.end()+around) - off})
+			}
+			picked = sorted(picked)
+			return picked
+		}})
+	if m.failed(t, err) {
+		return
+	}
+	if !slices.Equal(s.Dirty(), dirty) || s.Size() != m.file.Size() {
+		t.Fatalf("dirty %v of %d, want %v of %d", s.Dirty(), s.Size(), dirty, m.file.Size())
+	}
+	want := bytes.Clone(m.content)
+	for _, r := range picked {
+		p := make([]byte, r.Len)
+		if n, err := s.ReadAt(p, r.Off); n < len(p) || firstDiff(p, want[r.Off:r.end()]) >= 0 {
+			t.Fatalf("snapshot at %d: %d bytes of %d, %v; or other bytes", r.Off, n, len(p), err)
+		}
+	}
+	for _, r := range without([]Range{{0, s.Size()}}, picked) {
+		if _, err := s.ReadAt(make([]byte, 1), r.Off); !errors.Is(err, ErrAbsent) {
+			t.Fatalf("snapshot at %d, where it holds nothing: %v", r.Off, err)
+		}
+	}
+	for range rapid.IntRange(0, 2).Draw(t, "changes") {
+		m.truncate(t)
+		m.write(t)
+	}
+	m.base.content = want // the store has it
+	if rapid.IntRange(0, 3).Draw(t, "told") > 0 {
+		m.file.Stored(s)
+	}
+	s.Close()
 }
 
 // seek walks all data and holes: holes are zeros, nothing is left out.

@@ -360,7 +360,7 @@ func TestAFullStageStillReadsAndUploads(t *testing.T) {
 	}
 	for _, limit := range []int64{30 * page, page} { // in memory, and from the file
 		s.limits.smallSnapshot = limit
-		snap, err := f.Snapshot(bg, SnapshotOptions{Exclusive: true, Around: true})
+		snap, err := f.Snapshot(bg, SnapshotOptions{Exclusive: true, Fill: true})
 		must(t, err)
 		got := make([]byte, len(content))
 		if n, err := snap.ReadAt(got, 0); n != len(content) || !bytes.Equal(got, content) {
@@ -368,7 +368,7 @@ func TestAFullStageStillReadsAndUploads(t *testing.T) {
 		}
 		must(t, snap.Close())
 	}
-	if _, err := f.Snapshot(bg, SnapshotOptions{Around: true}); !errors.Is(err, unix.ENOSPC) {
+	if _, err := f.Snapshot(bg, SnapshotOptions{Fill: true}); !errors.Is(err, unix.ENOSPC) {
 		t.Errorf("a copy without room: %v", err)
 	}
 }

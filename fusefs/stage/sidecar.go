@@ -1,6 +1,7 @@
 package stage
 
-// The sidecar, <id>.map, lies beside a data file that is, or was, not wholly present. Integers are little-endian.
+// The sidecar, <id>.map, lies beside a data file that is, or was, not wholly present, or that is larger than 8 MiB and
+// started from an object. Integers are little-endian.
 //
 //	offset  bytes
 //	     0      8  magic "sfstage\n"
@@ -25,6 +26,8 @@ package stage
 //   - A page that is absent may have any bytes in the data file. They count for nothing.
 //   - A truncation shortens the data file before it lowers the limit; whoever loads the file takes the smaller of both. A
 //     limit that could not be lowered is lowered before the next change, and so before anything makes the file longer.
+//   - Once the store has a newer version of the file, and whoever knows where it is has been told, a new sidecar replaces
+//     the old one: its base is that version, and less is dirty. The old one would still do.
 //   - The data file is removed before the sidecar, which is removed alone only from a wholly present file.
 //
 // Only a kernel that goes down (power loss) can bring a bit to the disk before the data that it speaks for. So after a
@@ -90,9 +93,17 @@ type sidecar struct {
 
 func sidecarBytes(baseSize int64) int64 { return sideHeader + 2*bitmapBytes(baseSize) }
 
-// createSidecar writes the sidecar of a file of size bytes of which the given ranges of pages are present, and puts it
-// in place, whole.
-func (s *Store) createSidecar(id ID, size int64, present []Range) (*pageMap, error) {
+// sideState is what a new sidecar says.
+type sideState struct {
+	size           int64   // of the base, in bytes
+	present, dirty []Range // of pages
+	changed        int64   // as in the format
+	durable        bool    // on the disk before it is in its place, where there may be another one
+}
+
+// createSidecar writes a sidecar and puts it in place, whole.
+func (s *Store) createSidecar(id ID, state sideState) (*pageMap, error) {
+	size := state.size
 	image := make([]byte, sidecarBytes(size))
 	copy(image, sideMagic)
 	binary.LittleEndian.PutUint32(image[sideAtVersion:], sideVersion)
@@ -101,15 +112,22 @@ func (s *Store) createSidecar(id ID, size int64, present []Range) (*pageMap, err
 	binary.LittleEndian.PutUint32(image[sideAtSum:], crc32.Checksum(image[:sideAtSum], castagnoli))
 	binary.LittleEndian.PutUint64(image[sideAtLimit:], uint64(size))
 	copy(image[sideAtBoot:], s.boot[:])
-	for _, r := range present {
-		bitmap(image[sideHeader:]).set(r.Off, r.Off+r.Len)
+	binary.LittleEndian.PutUint64(image[sideAtChanged:], uint64(state.changed))
+	for _, r := range state.present {
+		bitmap(image[sideHeader:]).set(r.Off, r.end())
+	}
+	for _, r := range state.dirty {
+		bitmap(image[sideHeader+bitmapBytes(size):]).set(r.Off, r.end())
 	}
 	file, err := s.temp()
 	if err != nil {
 		return nil, fmt.Errorf("make the sidecar: %w", err)
 	}
-	side := &sidecar{file: file, baseSize: size, limit: size}
+	side := &sidecar{file: file, baseSize: size, limit: size, changed: state.changed}
 	err = side.write(image, 0)
+	if err == nil && state.durable {
+		err = fdatasync(file)
+	}
 	if err == nil {
 		err = os.Rename(file.Name(), s.mapPath(id))
 	}

@@ -1,22 +1,23 @@
 package stage
 
 import (
-	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
-	"slices"
 
 	"golang.org/x/sys/unix"
 )
 
-// Snapshot is the content of a File at one moment. Later changes do not show in it, unless it was taken with Exclusive.
+// Snapshot is the content of a File at one moment, or some ranges of it. Later changes do not show in it, unless it was
+// taken with Exclusive. Reading what it does not hold is ErrAbsent.
 type Snapshot interface {
 	io.ReadSeeker
 	io.ReaderAt
 	Size() int64
-	Gen() uint64 // File.Gen of that moment
+	Gen() uint64    // File.Gen of that moment
+	Dirty() []Range // File.Dirty of that moment
 	Close() error
 }
 
@@ -25,67 +26,181 @@ type SnapshotOptions struct {
 	// Exclusive says that the caller keeps writers out, or discards the snapshot when Gen has moved: a large file is
 	// then not copied, and the snapshot reads the staged file itself.
 	Exclusive bool
-	// Around says that absent pages are read from the base, when the snapshot is read, for want of room to keep them.
-	Around bool
+
+	// Fill says that absent pages are to be fetched; else they are ErrAbsent. When there is no room to keep them they are
+	// read from the base when the snapshot is read.
+	Fill bool
+
+	// Pick, if not nil, chooses what the snapshot holds, in order and apart, of a file of this size and these dirty ranges:
+	// only that is fetched and copied. It may be called more than once; the last call counts, and is the one with
+	// the snapshot's own Size and Dirty.
+	Pick func(size int64, dirty []Range) []Range
 }
 
 type snapshot struct {
 	*io.SectionReader
-	gen  uint64
-	file *os.File // nil: in memory
-	free func()   // called by Close; may be nil
+	gen   uint64
+	dirty []Range
+	from  held
+	of    *File
+	since *changes // what was changed since then; nil: a small file, of which that is not kept
+	free  func()   // called by Close; may be nil
 }
 
-func (s *snapshot) Gen() uint64 { return s.gen }
+func (s *snapshot) Gen() uint64    { return s.gen }
+func (s *snapshot) Dirty() []Range { return s.dirty }
 
 func (s *snapshot) Close() error {
+	if s.since != nil {
+		s.of.unwatch(s.since)
+	}
 	if s.free != nil {
 		defer s.free()
 	}
-	if s.file == nil {
+	if s.from.file == nil {
 		return nil
 	}
-	return s.file.Close()
+	return s.from.file.Close()
+}
+
+// held are the bytes of a snapshot: in a file, in memory, or in the staged file and its base.
+type held struct {
+	ranges []Range
+	file   *os.File
+	memory [][]byte // of each range
+	around io.ReaderAt
+}
+
+// ReadAt reads what is held.
+func (h held) ReadAt(p []byte, off int64) (int, error) {
+	done := 0
+	for i, r := range h.ranges {
+		if done == len(p) || off < r.Off {
+			break
+		}
+		if off >= r.end() {
+			continue
+		}
+		part := p[done:min(int64(len(p)), int64(done)+r.end()-off)]
+		if n, err := h.readIn(i, part, off); n < len(part) {
+			return done + n, err
+		}
+		done, off = done+len(part), off+int64(len(part))
+	}
+	if done < len(p) {
+		return done, fmt.Errorf("stage: a snapshot holds nothing at %d: %w", off, ErrAbsent)
+	}
+	return done, nil
+}
+
+// readIn reads within a range.
+func (h held) readIn(i int, p []byte, off int64) (int, error) {
+	switch {
+	case h.file != nil:
+		return h.file.ReadAt(p, off)
+	case h.around != nil:
+		return h.around.ReadAt(p, off)
+	}
+	return copy(p, h.memory[i][off-h.ranges[i].Off:]), nil
 }
 
 // Snapshot returns the content as it is now: up to 8 MiB as a copy in memory, above as a clone, or a copy where the
 // filesystem cannot clone, that takes room on the local disk until Close. While a copy is made reads and
-// writes go on. It is ErrAbsent when a page is absent, and ENOSPC when there is no room for a copy.
+// writes go on. It is ErrAbsent when a page is absent, unless Fill, and ENOSPC when there is no room for a copy.
 func (f *File) Snapshot(ctx context.Context, o SnapshotOptions) (Snapshot, error) {
+	for {
+		s, err := f.trySnapshot(ctx, o)
+		var absent absentError
+		if !errors.As(err, &absent) {
+			return s, err
+		}
+		if !o.Fill {
+			return nil, fmt.Errorf("stage: snapshot of %s: %w", f.store.Path(f.id), ErrAbsent)
+		}
+		err = f.fillRanges(ctx, absent.ranges)
+		if errors.Is(err, unix.ENOSPC) {
+			s, err = f.aroundSnapshot(ctx, o)
+			if s != nil || err != nil {
+				return s, err
+			}
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+}
+
+// absentError says that a snapshot needs pages that are absent in these ranges.
+type absentError struct{ ranges []Range }
+
+func (absentError) Error() string { return ErrAbsent.Error() }
+
+func (f *File) trySnapshot(ctx context.Context, o SnapshotOptions) (Snapshot, error) {
 	if err := f.rlock(ctx); err != nil {
 		return nil, err
 	}
-	size, gen := f.Size(), f.Gen()
-	if !f.Present() {
+	s := f.begin(o)
+	var err error
+	switch {
+	case f.absentIn(s.from.ranges):
+		err = absentError{s.from.ranges}
+	case total(s.from.ranges) <= f.store.limits.smallSnapshot:
+		err = f.copyToMemory(s)
+	case o.Exclusive:
+		s.from.file, err = duplicate(f.data)
+	default:
 		f.mu.runlock()
-		if o.Around {
-			return f.aroundSnapshot(ctx, o)
-		}
-		return nil, fmt.Errorf("stage: snapshot of %s: %w", f.store.Path(f.id), ErrAbsent)
+		return f.copySnapshot(ctx, o)
 	}
-	if size <= f.store.limits.smallSnapshot {
-		defer f.mu.runlock()
-		p := make([]byte, size)
-		if n, err := f.readData(p, 0); int64(n) < size {
-			return nil, err
-		}
-		return &snapshot{SectionReader: io.NewSectionReader(bytes.NewReader(p), 0, size), gen: gen}, nil
-	}
-	if o.Exclusive {
-		defer f.mu.runlock()
-		return fileSnapshot(f.data, size, gen)
+	if err == nil {
+		f.account(s)
 	}
 	f.mu.runlock()
-	return f.copySnapshot(ctx)
-}
-
-// fileSnapshot reads the staged file itself, by a descriptor of its own.
-func fileSnapshot(data *os.File, size int64, gen uint64) (Snapshot, error) {
-	file, err := duplicate(data)
 	if err != nil {
 		return nil, err
 	}
-	return &snapshot{SectionReader: io.NewSectionReader(file, 0, size), gen: gen, file: file}, nil
+	return s, nil
+}
+
+// account keeps account of what changes after a snapshot of a large file. The caller holds mu.
+func (f *File) account(s *snapshot) {
+	if s.Size() > f.store.limits.smallFile {
+		s.since = f.watch()
+	}
+}
+
+// begin returns a snapshot of now, without its bytes. The caller holds mu.
+func (f *File) begin(o SnapshotOptions) *snapshot {
+	s := &snapshot{of: f, gen: f.Gen(), dirty: f.pages.changed(f.Size())}
+	size := f.Size()
+	s.from.ranges = []Range{{0, size}}
+	if o.Pick != nil {
+		s.from.ranges = o.Pick(size, s.dirty)
+	}
+	s.SectionReader = io.NewSectionReader(&s.from, 0, size)
+	return s
+}
+
+// absentIn reports whether a page is absent in some ranges. The caller holds mu.
+func (f *File) absentIn(ranges []Range) bool {
+	for _, r := range ranges {
+		if _, absent := f.pages.nextAbsent(r.Off/pageSize, pagesOf(r.end())); absent {
+			return true
+		}
+	}
+	return false
+}
+
+// copyToMemory gives a snapshot its bytes. The caller holds mu.
+func (f *File) copyToMemory(s *snapshot) error {
+	for _, r := range s.from.ranges {
+		p := make([]byte, r.Len)
+		if n, err := f.readData(p, r.Off); n < len(p) {
+			return err
+		}
+		s.from.memory = append(s.from.memory, p)
+	}
+	return nil
 }
 
 // duplicate returns a descriptor of the same file that a Close of the first leaves open.
@@ -98,12 +213,12 @@ func duplicate(file *os.File) (*os.File, error) {
 }
 
 // copySnapshot makes a snapshot in a file of its own, without a name.
-func (f *File) copySnapshot(ctx context.Context) (Snapshot, error) {
+func (f *File) copySnapshot(ctx context.Context, o SnapshotOptions) (Snapshot, error) {
 	file, err := f.store.temp()
 	if err != nil {
 		return nil, errno(err)
 	}
-	s, err := f.copyTo(ctx, file)
+	s, err := f.copyTo(ctx, file, o)
 	if err := os.Remove(file.Name()); err != nil {
 		f.store.log.Warn("stage: cannot unlink a snapshot", "file", file.Name(), "err", err)
 	}
@@ -122,10 +237,13 @@ func (f *File) reserveCopy() (room *Reservation, err error) {
 	return room, nil
 }
 
-// copied counts what a copy takes until it is closed.
-func (f *File) copied(s *snapshot) *snapshot {
+// copied completes a snapshot that is in a file of its own, and counts what that takes until it is closed. The caller holds
+// mu.
+func (f *File) copied(s *snapshot, dst *os.File) *snapshot {
+	s.from.file = dst
+	f.account(s)
 	u := &usage{open: true}
-	f.store.room.settle(u, blocksOf(s.file))
+	f.store.room.settle(u, blocksOf(dst))
 	s.free = func() { f.store.room.settle(u, 0) }
 	return s
 }
@@ -136,24 +254,21 @@ const copyRounds = 3
 
 // copyTo copies the file to dst while it may be changed: what changed meanwhile is copied again, and the last, small
 // rest while changes wait.
-func (f *File) copyTo(ctx context.Context, dst *os.File) (Snapshot, error) {
-	w := &changes{}
+func (f *File) copyTo(ctx context.Context, dst *os.File, o SnapshotOptions) (Snapshot, error) {
 	if err := f.lock(ctx); err != nil {
 		return nil, err
 	}
-	size, gen := f.Size(), f.Gen()
 	src, err := duplicate(f.data)
 	if err != nil {
 		f.mu.unlock()
 		return nil, err
 	}
 	defer src.Close()
-	if err := unix.IoctlFileClone(int(dst.Fd()), int(src.Fd())); err == nil {
+	if s, err := f.clone(dst, src, o); s != nil || err != nil {
 		f.mu.unlock()
-		return &snapshot{SectionReader: io.NewSectionReader(dst, 0, size), gen: gen, file: dst}, nil
+		return s, err
 	}
-	f.watches = append(f.watches, w)
-	w.add(0, size)
+	w := f.watch()
 	f.mu.unlock()
 	defer f.unwatch(w)
 	room, err := f.reserveCopy()
@@ -162,67 +277,45 @@ func (f *File) copyTo(ctx context.Context, dst *os.File) (Snapshot, error) {
 	}
 	defer room.Release()
 
+	var copied []Range
 	for round := 0; ; round++ {
 		if err := f.lock(ctx); err != nil {
 			return nil, err
 		}
-		ranges := w.take()
+		copied = without(copied, f.taken(w))
+		s := f.begin(o)
+		if f.absentIn(s.from.ranges) {
+			f.mu.unlock()
+			return nil, absentError{s.from.ranges}
+		}
+		ranges := without(s.from.ranges, copied)
 		if round < copyRounds && total(ranges) > f.store.limits.smallSnapshot {
 			f.mu.unlock()
 			if err := copyRanges(ctx, dst, src, ranges); err != nil {
 				return nil, err
 			}
+			copied = sorted(append(copied, ranges...))
 			continue
 		}
 		defer f.mu.unlock()
-		size, gen := f.Size(), f.Gen()
 		if err := copyRanges(ctx, dst, src, ranges); err != nil {
 			return nil, err
 		}
-		if err := dst.Truncate(size); err != nil {
+		if err := dst.Truncate(f.Size()); err != nil {
 			return nil, err
 		}
-		return f.copied(&snapshot{SectionReader: io.NewSectionReader(dst, 0, size), gen: gen, file: dst}), nil
+		return f.copied(s, dst), nil
 	}
 }
 
-func (f *File) unwatch(w *changes) {
-	f.mu.lock(context.Background()) // never fails
-	defer f.mu.unlock()
-	f.watches = slices.DeleteFunc(f.watches, func(o *changes) bool { return o == w })
-}
-
-// changes collects the ranges that change while a snapshot is copied. It is guarded by File.mu.
-type changes struct{ ranges []Range }
-
-// maxChanges bounds the memory of changes; beyond it they become one range.
-const maxChanges = 1024
-
-func (c *changes) add(off, end int64) {
-	if n := len(c.ranges); n > 0 {
-		if last := &c.ranges[n-1]; last.Off <= off && off <= last.Off+last.Len {
-			last.Len = max(last.Len, end-last.Off)
-			return
-		}
+// clone makes a snapshot of a clone, where the filesystem can. It returns nothing where it cannot. The caller holds mu.
+func (f *File) clone(dst, src *os.File, o SnapshotOptions) (Snapshot, error) {
+	s := f.begin(o)
+	if f.absentIn(s.from.ranges) {
+		return nil, absentError{s.from.ranges}
 	}
-	c.ranges = append(c.ranges, Range{off, end - off})
-	if len(c.ranges) > maxChanges {
-		for _, r := range c.ranges {
-			off, end = min(off, r.Off), max(end, r.Off+r.Len)
-		}
-		c.ranges = []Range{{off, end - off}}
+	if unix.IoctlFileClone(int(dst.Fd()), int(src.Fd())) != nil {
+		return nil, nil
 	}
-}
-
-func (c *changes) take() []Range {
-	r := c.ranges
-	c.ranges = nil
-	return r
-}
-
-func total(ranges []Range) (n int64) {
-	for _, r := range ranges {
-		n += r.Len
-	}
-	return n
+	return f.copied(s, dst), nil
 }

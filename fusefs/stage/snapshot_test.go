@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"slices"
@@ -111,7 +112,7 @@ func TestASnapshotKeepsHoles(t *testing.T) {
 	}
 	defer snap.Close()
 	var st unix.Stat_t
-	if err := unix.Fstat(int(snap.(*snapshot).file.Fd()), &st); err != nil {
+	if err := unix.Fstat(int(snap.(*snapshot).from.file.Fd()), &st); err != nil {
 		t.Fatal(err)
 	}
 	if snap.Size() != 1<<30+3 || st.Blocks > 64 {
@@ -271,4 +272,151 @@ func TestACancelledSnapshotLeavesNothing(t *testing.T) {
 	if names := dirNames(t, s); !slices.Equal(names, []string{"0000000000000001"}) || len(f.watches) != 0 {
 		t.Errorf("on disk: %v; %d watches", names, len(f.watches))
 	}
+}
+
+func TestASnapshotOfSomeRangesFetchesAndHoldsNoOthers(t *testing.T) {
+	for name, small := range map[string]int64{"in memory": 8 * page, "in a file": page} {
+		for _, exclusive := range []bool{false, true} {
+			t.Run(fmt.Sprint(name, ", exclusive: ", exclusive), func(t *testing.T) {
+				s := openStore(t, t.TempDir())
+				s.limits.smallSnapshot, s.limits.smallFile = small, page
+				object := pattern(60, 40*page)
+				f, base := adoptAbsent(t, s, 1, object)
+				mustWrite(t, f, pattern(61, page), 20*page)
+				pick := func(size int64, dirty []Range) []Range {
+					if size != 40*page || !slices.Equal(dirty, []Range{{20 * page, page}}) {
+						t.Errorf("size %d, dirty %v", size, dirty)
+					}
+					return []Range{{18 * page, 3 * page}, {39 * page, page}}
+				}
+				if _, err := f.Snapshot(bg, SnapshotOptions{Exclusive: exclusive, Pick: pick}); !errors.Is(err, ErrAbsent) {
+					t.Fatalf("without a fill: %v, want ErrAbsent", err)
+				}
+				snap, err := f.Snapshot(bg, SnapshotOptions{Exclusive: exclusive, Pick: pick, Fill: true})
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer snap.Close()
+				if got, want := base.asked(), []Range{{18 * page, 2 * page}, {39 * page, page}}; !slices.Equal(got, want) {
+					t.Errorf("fetched %v, want %v", got, want)
+				}
+				want := put(bytes.Clone(object), pattern(61, page), 20*page)
+				p := make([]byte, 3*page-10)
+				if n, err := snap.ReadAt(p, 18*page+5); err != nil || n != len(p) || firstDiff(p, want[18*page+5:21*page-5]) >= 0 {
+					t.Errorf("read: %d, %v, or other bytes", n, err)
+				}
+				for _, off := range []int64{0, 17*page - 1, 21*page - 1, 38 * page} {
+					if n, err := snap.ReadAt(make([]byte, 10), off); !errors.Is(err, ErrAbsent) || n > 1 {
+						t.Errorf("at %d: %d bytes, %v; want ErrAbsent", off, n, err)
+					}
+				}
+			})
+		}
+	}
+}
+
+// TestWhatIsStoredIsCleanAfterwards is for large files; of small ones it is not kept.
+func TestWhatIsStoredIsCleanAfterwards(t *testing.T) {
+	write := func(off, n int64) func(*File) error {
+		return func(f *File) error { _, err := f.WriteAt(bg, pattern(3, n), off); return err }
+	}
+	cut := func(size int64) func(*File) error {
+		return func(f *File) error { return f.Truncate(bg, size) }
+	}
+	for _, tc := range []struct {
+		name   string
+		made   bool // a new file, else an object
+		before []func(*File) error
+		after  []func(*File) error
+		want   []Range
+	}{
+		{"a new file", true, []func(*File) error{write(0, 30*page)}, nil, nil},
+		{"a new file, changed since", true, []func(*File) error{write(0, 30*page)}, []func(*File) error{write(5*page+1, 2)}, []Range{{5 * page, page}}},
+		{"an object", false, []func(*File) error{write(2*page, page)}, []func(*File) error{write(9*page, page)}, []Range{{9 * page, page}}},
+		{"an object that grew", false, []func(*File) error{write(40*page, 10)}, nil, nil},
+		{"an object that grew since", false, []func(*File) error{write(page, 1)}, []func(*File) error{write(40*page+5, 10)}, []Range{{40 * page, 15}}},
+		{"cut and grown since", false, []func(*File) error{write(page, 1)}, []func(*File) error{cut(20*page + 1), cut(30 * page)}, []Range{{20 * page, 10 * page}}},
+		{"cut before", false, []func(*File) error{cut(30*page + 7)}, nil, nil},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			s := openStore(t, t.TempDir())
+			s.limits.smallFile = 8 * page
+			base := &memBase{content: pattern(70, 40*page)}
+			var f *File
+			var err error
+			if tc.made {
+				f, err = s.Create(1)
+			} else {
+				f, err = s.Adopt(1, 40*page, nil, base)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			closeLater(t, f)
+			for _, change := range tc.before {
+				if err := change(f); err != nil {
+					t.Fatal(err)
+				}
+			}
+			snap, err := f.Snapshot(bg, SnapshotOptions{Fill: true})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if base.content, err = io.ReadAll(snap); err != nil {
+				t.Fatal(err)
+			}
+			for _, change := range tc.after {
+				if err := change(f); err != nil {
+					t.Fatal(err)
+				}
+			}
+			at := f.ModTime()
+			f.Stored(snap)
+			if got := f.Dirty(); !slices.Equal(got, tc.want) {
+				t.Errorf("dirty %v, want %v", got, tc.want)
+			}
+			if !f.ModTime().Equal(at) {
+				t.Errorf("modified at %v, want %v", f.ModTime(), at)
+			}
+			if err := snap.Close(); err != nil || len(f.watches) != 0 {
+				t.Errorf("%v; %d watches are left", err, len(f.watches))
+			}
+			again, err := s.Load(1, base.load)
+			if err != nil {
+				t.Fatal(err)
+			}
+			closeLater(t, again)
+			if got := again.Dirty(); !slices.Equal(got, tc.want) || !again.ModTime().Equal(at) {
+				t.Errorf("after a restart: dirty %v, want %v; modified at %v, want %v", got, tc.want, again.ModTime(), at)
+			}
+		})
+	}
+}
+
+// TestALargeWholeFileRemembersWhatWasChangedOfIt over a kill of the process.
+func TestALargeWholeFileRemembersWhatWasChangedOfIt(t *testing.T) {
+	s := openStore(t, t.TempDir())
+	s.limits.smallFile = 8 * page
+	object := pattern(71, 9*page)
+	if err := os.WriteFile(s.Path(1), object, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	f, err := s.Adopt(1, 9*page, []Range{{0, 9 * page}}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	closeLater(t, f)
+	if !f.ModTime().IsZero() || !f.Present() {
+		t.Errorf("modified at %v, present: %v", f.ModTime(), f.Present())
+	}
+	mustWrite(t, f, []byte("x"), 3*page)
+	again, err := s.Load(1, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	closeLater(t, again)
+	if got := again.Dirty(); !slices.Equal(got, []Range{{3 * page, page}}) {
+		t.Errorf("dirty %v", got)
+	}
+	wantContent(t, again, put(object, []byte("x"), 3*page))
 }

@@ -154,7 +154,7 @@ func (s *Store) adopt(id ID, size int64, present []Range, base Base) (*File, err
 	if err != nil {
 		return nil, err
 	}
-	if covers(have, size) {
+	if covers(have, size) && size <= s.limits.smallFile {
 		if err := s.markUnchanged(id); err != nil {
 			data.Close()
 			return nil, err
@@ -162,7 +162,7 @@ func (s *Store) adopt(id ID, size int64, present []Range, base Base) (*File, err
 		return s.newFile(id, data, size, wholePages(size), nil), nil
 	}
 	failpoint.Hit("stage.adopt")
-	pages, err := s.createSidecar(id, size, have)
+	pages, err := s.createSidecar(id, sideState{size: size, present: have})
 	if err != nil {
 		data.Close()
 		return nil, err

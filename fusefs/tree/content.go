@@ -3,6 +3,7 @@ package tree
 import (
 	"context"
 	"errors"
+	"fmt"
 	"sync/atomic"
 	"syscall"
 
@@ -45,9 +46,9 @@ func (s *snapshot) Close() error {
 }
 
 // Snapshot returns stable bytes of an inode's staged file.
-func (t *Tree) Snapshot(ctx context.Context, ino uint64, sync bool) (commit.Snapshot, error) {
+func (t *Tree) Snapshot(ctx context.Context, ino uint64, sync bool, pick commit.Pick) (commit.Snapshot, error) {
 	n := t.acquire(ino)
-	s, err := n.snapshot(ctx, sync)
+	s, err := n.snapshot(ctx, sync, pick)
 	if err != nil {
 		t.release(n)
 		return nil, err
@@ -55,7 +56,7 @@ func (t *Tree) Snapshot(ctx context.Context, ino uint64, sync bool) (commit.Snap
 	return s, nil
 }
 
-func (n *node) snapshot(ctx context.Context, sync bool) (*snapshot, error) {
+func (n *node) snapshot(ctx context.Context, sync bool, pick commit.Pick) (*snapshot, error) {
 	n.t.mu.Lock()
 	writers := n.writers
 	n.t.mu.Unlock()
@@ -72,30 +73,30 @@ func (n *node) snapshot(ctx context.Context, sync bool) (*snapshot, error) {
 	if err != nil {
 		return nil, err
 	}
-	err = f.Fill(ctx)
-	around := errors.Is(err, syscall.ENOSPC) // no room for what is absent: it is read from the store instead
-	if err != nil && !around {
-		return nil, err
-	}
 	s := &snapshot{n: n, stageID: id}
-	// Announced before the file is read: a write from here on breaks it.
+	// Announced before the file is read: a write from here on breaks it, also while absent bytes are fetched.
 	if writers == 0 {
 		n.exclusive.Store(s)
 		n.t.mu.Lock()
 		now := n.writers
 		n.t.mu.Unlock()
-		if now > 0 { // somebody came while the rest was fetched
+		if now > 0 { // somebody has come meanwhile
 			n.exclusive.CompareAndSwap(s, nil)
 			return nil, commit.ErrBusy
 		}
 	}
-	s.Snapshot, err = f.Snapshot(ctx, stage.SnapshotOptions{Exclusive: writers == 0, Around: around})
-	if errors.Is(err, syscall.ENOSPC) { // no room for a copy either: a write that comes breaks the upload
+	o := stage.SnapshotOptions{Exclusive: writers == 0, Fill: true, Pick: pick}
+	s.Snapshot, err = f.Snapshot(ctx, o)
+	if errors.Is(err, syscall.ENOSPC) { // no room for a copy: a write that comes breaks the upload
 		n.exclusive.Store(s)
-		s.Snapshot, err = f.Snapshot(ctx, stage.SnapshotOptions{Exclusive: true, Around: around})
+		o.Exclusive = true
+		s.Snapshot, err = f.Snapshot(ctx, o)
 	}
 	if err != nil {
 		n.exclusive.CompareAndSwap(s, nil)
+		if errors.Is(err, syscall.ESTALE) {
+			err = fmt.Errorf("what was not changed of it is in the object only, and another program has changed or deleted that: %w", err)
+		}
 		return nil, err
 	}
 	return s, nil
@@ -112,6 +113,9 @@ func (t *Tree) Confirm(ino uint64, s commit.Snapshot, record func(unchanged bool
 	content, err := record(unchanged)
 	if err == nil && content != 0 {
 		n.staged = false
+	}
+	if err == nil && f != nil && n.stageID == snap.stageID {
+		f.Stored(snap.Snapshot)
 	}
 	return err
 }

@@ -5,6 +5,7 @@ package transfer
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"time"
@@ -23,17 +24,22 @@ const (
 // abortTimeout bounds the clean-up after a failed or cancelled upload.
 const abortTimeout = 10 * time.Second
 
-// Options are the options of Put and Copy. The zero value works.
+// ErrSource is in the error of a Patch whose old version cannot be copied from: it is gone or another one now, or the store
+// refuses. Nothing was stored; what is sent as a whole does not need it.
+var ErrSource = errors.New("the version to copy from cannot be used")
+
+// Options are the options of Put, Patch and Copy. The zero value works.
 type Options struct {
-	If          provider.Condition
+	If          provider.Condition // left out where the store checks it for a Put and not at the end of an upload in parts
 	Metadata    provider.Metadata
 	ContentType string
 	PartSize    int64 // bytes; raised where the store's limits ask for it. 0: DefaultPartSize
 	Parallel    int   // parts at a time. 0: DefaultParallel
 
 	// OnUpload is called with the id of an upload in parts before its first part, so that it can be noted. An error
-	// ends the upload.
+	// ends the upload. OnGone is called when that upload is surely completed or aborted.
 	OnUpload func(id string) error
+	OnGone   func(id string)
 }
 
 func (o Options) withDefaults() Options {
@@ -50,14 +56,45 @@ func (o Options) withDefaults() Options {
 // allows that.
 func Put(ctx context.Context, p provider.Provider, key string, body io.ReaderAt, size int64, o Options) (provider.Object, error) {
 	o = o.withDefaults()
-	caps := p.Capabilities()
-	if size <= 2*o.PartSize && (caps.MaxPutSize == 0 || size <= caps.MaxPutSize) {
+	if !putInParts(p.Capabilities(), size, o) {
 		return p.Put(ctx, key, io.NewSectionReader(body, 0, size), size,
 			provider.PutOptions{If: o.If, Metadata: o.Metadata, ContentType: o.ContentType})
 	}
-	return inParts(ctx, p, key, size, o, func(ctx context.Context, u provider.Upload, number int, off, n int64) (provider.Part, error) {
-		return u.PutPart(ctx, number, io.NewSectionReader(body, off, n), n)
-	})
+	return inParts(ctx, p, key, size, o, false, sender(body, "", ""))
+}
+
+// PutInParts reports whether Put starts an upload in parts, and CopyInParts whether Copy does.
+func PutInParts(caps provider.Capabilities, size int64) bool {
+	return putInParts(caps, size, Options{}.withDefaults())
+}
+
+func putInParts(caps provider.Capabilities, size int64, o Options) bool {
+	return size > 2*o.PartSize || caps.MaxPutSize > 0 && size > caps.MaxPutSize
+}
+
+// CopyInParts is described at PutInParts.
+func CopyInParts(caps provider.Capabilities, size int64) bool {
+	return caps.MaxCopySize > 0 && size > caps.MaxCopySize
+}
+
+// Patch makes key an object of the pieces: those to copy come from the given version of the object src, which may be the one
+// that is replaced, the others from body at the same offsets.
+func Patch(ctx context.Context, p provider.Provider, key string, body io.ReaderAt, pieces []Piece, src string, version provider.Version, o Options) (provider.Object, error) {
+	return assemble(ctx, p, key, pieces, o.withDefaults(), sender(body, src, version))
+}
+
+func sender(body io.ReaderAt, src string, version provider.Version) sendPart {
+	return func(ctx context.Context, u provider.Upload, number int, piece Piece) (provider.Part, error) {
+		if !piece.Copy {
+			return u.PutPart(ctx, number, io.NewSectionReader(body, piece.Off, piece.Len), piece.Len)
+		}
+		part, err := u.CopyPart(ctx, number, src, provider.CopyPartOptions{Offset: piece.Off, Length: piece.Len, IfVersion: version})
+		switch provider.KindOf(err) {
+		case provider.KindNotFound, provider.KindPrecondition, provider.KindUnsupported, provider.KindInvalid, provider.KindDenied:
+			err = fmt.Errorf("%w: %w", ErrSource, err)
+		}
+		return part, err
+	}
 }
 
 // Copy makes dst an object with the size bytes of src, on the server. Metadata nil keeps the source's, except beyond the
@@ -65,7 +102,7 @@ func Put(ctx context.Context, p provider.Provider, key string, body io.ReaderAt,
 func Copy(ctx context.Context, p provider.Provider, src, dst string, size int64, version provider.Version, o Options) (provider.Object, error) {
 	o = o.withDefaults()
 	caps := p.Capabilities()
-	if caps.MaxCopySize == 0 || size <= caps.MaxCopySize {
+	if !CopyInParts(caps, size) {
 		return p.Copy(ctx, src, dst, provider.CopyOptions{If: o.If, IfSourceVersion: version, Metadata: o.Metadata, ContentType: o.ContentType})
 	}
 	if o.Metadata == nil {
@@ -76,10 +113,10 @@ func Copy(ctx context.Context, p provider.Provider, src, dst string, size int64,
 		o.Metadata = have.Metadata
 	}
 	if caps.MaxPartSize > 0 { // nothing travels: the fewer parts the better
-		o.PartSize = max(o.PartSize, min(caps.MaxPartSize, 1<<30))
+		o.PartSize = max(o.PartSize, min(caps.MaxPartSize, maxCopy))
 	}
-	return inParts(ctx, p, dst, size, o, func(ctx context.Context, u provider.Upload, number int, off, n int64) (provider.Part, error) {
-		return u.CopyPart(ctx, number, src, provider.CopyPartOptions{Offset: off, Length: n, IfVersion: version})
+	return inParts(ctx, p, dst, size, o, true, func(ctx context.Context, u provider.Upload, number int, piece Piece) (provider.Part, error) {
+		return u.CopyPart(ctx, number, src, provider.CopyPartOptions{Offset: piece.Off, Length: piece.Len, IfVersion: version})
 	})
 }
 
@@ -95,49 +132,66 @@ func PartSize(caps provider.Capabilities, size, wish int64) (int64, error) {
 	return part, nil
 }
 
-type sendPart func(ctx context.Context, u provider.Upload, number int, off, n int64) (provider.Part, error)
+type sendPart func(ctx context.Context, u provider.Upload, number int, piece Piece) (provider.Part, error)
 
-func inParts(ctx context.Context, p provider.Provider, key string, size int64, o Options, send sendPart) (provider.Object, error) {
+// inParts makes an object of parts of the same size.
+func inParts(ctx context.Context, p provider.Provider, key string, size int64, o Options, copied bool, send sendPart) (provider.Object, error) {
 	partSize, err := PartSize(p.Capabilities(), size, o.PartSize)
 	if err != nil {
 		return provider.Object{}, &provider.Error{Op: "put", Key: key, Kind: provider.KindTooLarge, Err: err}
 	}
+	var pieces []Piece
+	for off := int64(0); off < size; off += partSize {
+		pieces = append(pieces, Piece{Off: off, Len: min(partSize, size-off), Copy: copied})
+	}
+	return assemble(ctx, p, key, pieces, o, send)
+}
+
+// assemble makes an object of pieces.
+func assemble(ctx context.Context, p provider.Provider, key string, pieces []Piece, o Options, send sendPart) (provider.Object, error) {
 	u, err := p.NewUpload(ctx, key, provider.UploadOptions{Metadata: o.Metadata, ContentType: o.ContentType})
 	if err != nil {
 		return provider.Object{}, err
 	}
-	obj, err := sendParts(ctx, u, size, partSize, o, send)
+	obj, err := sendParts(ctx, u, pieces, o, send)
+	gone := err == nil
 	if err != nil {
 		// The context may be what failed; the parts cost money until they are aborted.
 		clean, cancel := context.WithTimeout(context.WithoutCancel(ctx), abortTimeout)
 		defer cancel()
-		_ = u.Abort(clean) // the error that counts is err; what stays is found by ListUploads
+		gone = u.Abort(clean) == nil // the error that counts is err; what stays is found by ListUploads
+	}
+	if gone && o.OnGone != nil {
+		o.OnGone(u.ID())
 	}
 	return obj, err
 }
 
-func sendParts(ctx context.Context, u provider.Upload, size, partSize int64, o Options, send sendPart) (provider.Object, error) {
+func sendParts(ctx context.Context, u provider.Upload, pieces []Piece, o Options, send sendPart) (provider.Object, error) {
 	if o.OnUpload != nil {
 		if err := o.OnUpload(u.ID()); err != nil {
 			return provider.Object{}, err
 		}
 	}
-	parts := make([]provider.Part, (size+partSize-1)/partSize)
+	parts := make([]provider.Part, len(pieces))
 	g, gctx := errgroup.WithContext(ctx)
 	g.SetLimit(o.Parallel)
-	for i := range parts {
-		off := int64(i) * partSize
+	for i, piece := range pieces {
 		g.Go(func() error {
 			if gctx.Err() != nil {
 				return gctx.Err()
 			}
 			var err error
-			parts[i], err = send(gctx, u, i+1, off, min(partSize, size-off))
+			parts[i], err = send(gctx, u, i+1, piece)
 			return err
 		})
 	}
 	if err := g.Wait(); err != nil {
 		return provider.Object{}, err
 	}
-	return u.Complete(ctx, parts, provider.CompleteOptions{If: o.If})
+	obj, err := u.Complete(ctx, parts, provider.CompleteOptions{If: o.If})
+	if provider.Is(err, provider.KindUnsupported) && !o.If.IsZero() {
+		obj, err = u.Complete(ctx, parts, provider.CompleteOptions{})
+	}
+	return obj, err
 }

@@ -143,3 +143,130 @@ func TestCopyGoesInPartsBeyondTheLimit(t *testing.T) {
 		}
 	}
 }
+
+// changed returns an object as it was and as it is to be, and the pieces for that.
+func changed() (before, after []byte, pieces []transfer.Piece) {
+	before = content(60)
+	after = append(bytes.Clone(before), 1, 2, 3)
+	copy(after[20:30], "0123456789")
+	return before, after, []transfer.Piece{{Off: 0, Len: 20, Copy: true}, {Off: 20, Len: 10}, {Off: 30, Len: 30, Copy: true}, {Off: 60, Len: 3}}
+}
+
+// onlySent has what is sent; the rest must not be asked for.
+type onlySent struct {
+	t      *testing.T
+	body   []byte
+	pieces []transfer.Piece
+}
+
+func (r onlySent) ReadAt(p []byte, off int64) (int, error) {
+	for _, piece := range r.pieces {
+		if piece.Copy && off < piece.Off+piece.Len && piece.Off < off+int64(len(p)) {
+			r.t.Errorf("%d bytes at %d are read, though the store copies them", len(p), off)
+		}
+	}
+	return bytes.NewReader(r.body).ReadAt(p, off)
+}
+
+func TestPatchSendsWhatChangedAndCopiesTheRest(t *testing.T) {
+	for _, key := range []string{"k", "elsewhere"} {
+		t.Run(key, func(t *testing.T) {
+			p, m := small()
+			before, after, pieces := changed()
+			old, err := m.Put(t.Context(), "k", bytes.NewReader(before), int64(len(before)), provider.PutOptions{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			var began, gone string
+			obj, err := transfer.Patch(t.Context(), p, key, onlySent{t, after, pieces}, pieces, "k", old.Version, transfer.Options{
+				Metadata: provider.Metadata{"a": "b"},
+				OnUpload: func(id string) error { began = id; return nil }, OnGone: func(id string) { gone = id }})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := get(t, m, key); !bytes.Equal(got, after) || obj.Size != int64(len(after)) {
+				t.Errorf("%d bytes, want %d: %q", len(got), len(after), got)
+			}
+			if sent := p.Snapshot().Of("upload.putpart"); sent.Requests != 2 {
+				t.Errorf("%d parts are sent, want 2", sent.Requests)
+			}
+			if began == "" || began != gone {
+				t.Errorf("upload %q began, %q is gone", began, gone)
+			}
+		})
+	}
+}
+
+func TestPatchStoresNothingWhenTheOldVersionIsNotThere(t *testing.T) {
+	for name, tc := range map[string]struct {
+		change func(m *mem.Store) error
+		key    string
+		source bool // the error is about what was to be copied
+	}{
+		"replaced": {func(m *mem.Store) error {
+			_, err := m.Put(context.Background(), "k", bytes.NewReader(content(60)), 60, provider.PutOptions{})
+			return err
+		}, "elsewhere", true},
+		"deleted":      {func(m *mem.Store) error { return m.Delete(context.Background(), provider.DeleteOptions{}, "k") }, "elsewhere", true},
+		"key is taken": {nil, "taken", false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p, m := small()
+			before, after, pieces := changed()
+			put := func(key string) provider.Object {
+				o, err := m.Put(t.Context(), key, bytes.NewReader(before), int64(len(before)), provider.PutOptions{})
+				if err != nil {
+					t.Fatal(err)
+				}
+				return o
+			}
+			old := put("k")
+			put("taken")
+			if tc.change != nil {
+				if err := tc.change(m); err != nil {
+					t.Fatal(err)
+				}
+			}
+			_, err := transfer.Patch(t.Context(), p, tc.key, bytes.NewReader(after), pieces, "k", old.Version,
+				transfer.Options{If: provider.Condition{Absent: true}})
+			if err == nil || errors.Is(err, transfer.ErrSource) != tc.source {
+				t.Errorf("%v; about the source: %v", err, tc.source)
+			}
+			if !bytes.Equal(get(t, m, "taken"), before) {
+				t.Error("what was there is replaced")
+			}
+			if _, err := m.Stat(t.Context(), "elsewhere"); !provider.Is(err, provider.KindNotFound) {
+				t.Errorf("an object is there: %v", err)
+			}
+			if left, err := m.ListUploads(t.Context(), ""); err != nil || len(left) != 0 {
+				t.Errorf("%v, %v", left, err)
+			}
+		})
+	}
+}
+
+// plain is a store that checks conditions for a Put and not at the end of an upload.
+type plain struct{ provider.Provider }
+
+type plainUpload struct{ provider.Upload }
+
+func (p plain) NewUpload(ctx context.Context, key string, o provider.UploadOptions) (provider.Upload, error) {
+	u, err := p.Provider.NewUpload(ctx, key, o)
+	return plainUpload{u}, err
+}
+
+func (u plainUpload) Complete(ctx context.Context, parts []provider.Part, o provider.CompleteOptions) (provider.Object, error) {
+	if !o.If.IsZero() {
+		return provider.Object{}, &provider.Error{Op: "upload.complete", Kind: provider.KindUnsupported}
+	}
+	return u.Upload.Complete(ctx, parts, o)
+}
+
+func TestAConditionThatTheEndOfAnUploadCannotCheckIsLeftOut(t *testing.T) {
+	p, m := small()
+	_, err := transfer.Put(t.Context(), plain{p}, "k", bytes.NewReader(content(200)), 200,
+		transfer.Options{PartSize: 20, If: provider.Condition{Absent: true}})
+	if err != nil || !bytes.Equal(get(t, m, "k"), content(200)) {
+		t.Error(err)
+	}
+}
