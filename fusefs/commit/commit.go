@@ -131,6 +131,7 @@ type Committer struct {
 
 	q       queue
 	scratch scratchSet
+	late    late
 	up      uploads
 
 	patchFrom int64 // tests make it small, and plan for small stores
@@ -158,6 +159,7 @@ func (c *Committer) Start() error {
 		if err != nil {
 			return err
 		}
+		c.noteSent(dirty, doomed)
 		for _, n := range dirty {
 			c.Touch(n.Ino)
 		}
