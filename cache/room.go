@@ -261,6 +261,25 @@ func (c *Cache) shrink() {
 	}
 }
 
+// GiveWay evicts contents until n bytes of the disk are free that were not, or nothing is left that may go, and returns
+// how many it freed: for what cannot be fetched again.
+func (c *Cache) GiveWay(n int64) (freed int64) {
+	if !c.life.begin() {
+		return 0
+	}
+	defer c.life.done()
+	c.room.evicting.Lock()
+	defer c.room.evicting.Unlock()
+	for freed < n {
+		v := c.anyVictim()
+		if v.o == nil {
+			break
+		}
+		freed += c.evict(v)
+	}
+	return freed
+}
+
 func (c *Cache) anyVictim() victim {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -17,6 +17,7 @@ import (
 	life "sharefs/cmd/sharefs/internal/daemon"
 	"sharefs/cmd/sharefs/internal/mountpoint"
 	"sharefs/fusefs"
+	"sharefs/fusefs/stage"
 	"sharefs/fusefs/tree"
 	"sharefs/provider"
 	"sharefs/provider/observe"
@@ -48,6 +49,7 @@ func report(s tree.Status, counts observe.Snapshot) life.Report {
 		Kept:    control.Kept(s.Kept),
 		Cache: control.Cache{Size: s.Cache.Bytes, MaxSize: s.Cache.Limit, Memory: s.Cache.MemoryBytes,
 			Hits: s.Cache.Hits, Misses: s.Cache.Misses},
+		Stage:    stageReport(s.Stage),
 		Requests: control.Requests{ByKind: map[string]control.RequestKind{}, InFlight: counts.InFlight},
 	}
 	if oldest := s.Pending.Oldest; !oldest.IsZero() {
@@ -62,6 +64,14 @@ func report(s tree.Status, counts observe.Snapshot) life.Report {
 	for _, op := range counts.Ops {
 		r.Requests.ByKind[op.Op] = control.RequestKind{Count: op.Requests, Errors: op.Failed(), BytesIn: op.BytesIn,
 			BytesOut: op.BytesOut, P50ms: op.Latency.P50, P99ms: op.Latency.P99}
+	}
+	return r
+}
+
+func stageReport(s stage.RoomStats) control.Stage {
+	r := control.Stage{Size: s.Used, MaxSize: s.Size, KeepFree: s.KeepFree, Free: s.Free, Waiting: s.Waiting, Stalled: s.Stalled}
+	if !s.Since.IsZero() {
+		r.Since = &s.Since
 	}
 	return r
 }

@@ -168,11 +168,25 @@ func (j *job) mountOptions(store *stack.Stack, id, cacheDir string, h life.Host)
 			WritebackMax: max(s.Writeback, 30*time.Second),
 			IOTimeout:    s.IOTimeout,
 			CacheSize:    s.CacheSize,
+			StageSize:    s.StageSize,
+			KeepFree:     keepFree(s.KeepFree),
+			StallTimeout: s.StallTimeout,
 			MemorySize:   s.Memory,
 			Parallel:     s.Parallel,
 			Rules:        rules,
 		},
 	}, nil
+}
+
+// keepFree returns the setting as the tree has it.
+func keepFree(n int64) int64 {
+	switch n {
+	case config.Auto:
+		return 0
+	case 0:
+		return -1
+	}
+	return n
 }
 
 // directories are those that a mount has made, to be taken back when it fails. Only empty ones are.

@@ -20,6 +20,7 @@ func full() control.Status {
 		Stuck:   []control.Problem{{Path: "/a", Error: "access denied", Since: at, Tries: 5}},
 		Kept:    control.Kept{Scratch: 1, ScratchBytes: 2 << 20, ScratchSeen: 12, Lazy: 3, LazySeen: 34},
 		Cache:   control.Cache{Size: 1 << 30, MaxSize: 10 << 30, Memory: 1 << 20, Hits: 3, Misses: 1, HitRate: 0.75},
+		Stage:   control.Stage{Size: 5 << 20, MaxSize: 64 << 20, KeepFree: 3 << 20, Free: 4 << 20, Waiting: 2, Since: &at},
 		Requests: control.Requests{ByKind: map[string]control.RequestKind{"put": {Count: 1234, Errors: 2, BytesIn: 1, BytesOut: 2, P50ms: 3, P99ms: 4}, "list": {Count: 1}},
 			InFlight: 1},
 		Errors: []control.LogLine{{Time: at, Level: "warn", Message: "refused"}},
@@ -68,6 +69,15 @@ func TestJSONOfStatusKeepsItsNames(t *testing.T) {
         "hits": 3,
         "misses": 1,
         "hit_rate": 0.75
+      },
+      "stage": {
+        "size": 5242880,
+        "max_size": 67108864,
+        "keep_free": 3145728,
+        "free": 4194304,
+        "waiting": 2,
+        "stalled": false,
+        "since": "2030-01-02T03:04:05Z"
       },
       "requests": {
         "by_kind": {
@@ -119,6 +129,7 @@ func TestStatusForPeople(t *testing.T) {
 		"  stuck     /a: access denied (5 tries in 1m0s)\n" +
 		"  kept      1 scratch files, 2.0 MiB (12 since the mount), 3 lazy changes wait (34)\n" +
 		"  cache     1.0 GiB of 10 GiB on disk, 1.0 MiB in memory, hit rate 75.0 %\n" +
+		"  staged    5.0 MiB of 64 MiB on disk, which has 4.0 MiB free and keeps 3.0 MiB; full for 1m0s, 2 writers wait\n" +
 		"  requests  list 1, put 1,234 (2 failed)\n" +
 		"  warn      " + since + " refused\n" +
 		"  cache dir /c\n" +

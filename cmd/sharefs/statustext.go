@@ -54,6 +54,7 @@ func mountText(b *bytes.Buffer, s control.Status, now time.Time) {
 			humanize.Comma(s.Kept.ScratchSeen), humanize.Comma(int64(s.Kept.Lazy)), humanize.Comma(s.Kept.LazySeen)))
 	}
 	line(b, "cache", cacheText(s.Cache))
+	line(b, "staged", stageText(s.Stage, now))
 	line(b, "requests", requestsText(s.Requests))
 	for _, e := range s.Errors {
 		line(b, e.Level, e.Time.Local().Format(time.DateTime)+" "+e.Message)
@@ -86,6 +87,17 @@ func cacheText(c control.Cache) string {
 		text += fmt.Sprintf(", hit rate %.1f %%", 100*c.HitRate)
 	}
 	return text
+}
+
+func stageText(s control.Stage, now time.Time) string {
+	text := fmt.Sprintf("%s of %s on disk, which has %s free and keeps %s", bytesText(s.Size), bytesText(s.MaxSize), bytesText(s.Free), bytesText(s.KeepFree))
+	if s.Since == nil {
+		return text
+	}
+	if s.Stalled {
+		return fmt.Sprintf("%s; full for %s, and nothing gets free: writes that need room fail", text, age(now, *s.Since))
+	}
+	return fmt.Sprintf("%s; full for %s, %d writers wait", text, age(now, *s.Since), s.Waiting)
 }
 
 func requestsText(r control.Requests) string {

@@ -21,7 +21,8 @@ import (
 	"path/filepath"
 	"sync"
 
-	_ "modernc.org/sqlite" // the database driver
+	"golang.org/x/sys/unix"
+	"modernc.org/sqlite"
 
 	"sharefs/fusefs/failpoint"
 )
@@ -46,6 +47,7 @@ type Catalog struct {
 	inoLimit uint64 // reserved in the file up to here
 	idLimit  uint64
 	usage    Usage
+	reserve  roomReserve
 	err      error // a failed commit or rollback: the connection's state is unknown, nothing more is accepted
 }
 
@@ -109,6 +111,7 @@ func (c *Catalog) open(ctx context.Context) error {
 		return err
 	}
 	f.Close()
+	c.reserve.init(filepath.Dir(c.path))
 	// Exclusive: the cache directory's lock keeps others out, and SQLite's own locks would cost system calls for
 	// every statement.
 	c.db, err = sql.Open("sqlite", "file:"+(&url.URL{Path: c.path}).EscapedPath()+
@@ -222,18 +225,19 @@ func (c *Catalog) Update(f func(*Tx) error) error {
 	if c.err != nil {
 		return c.err
 	}
+	c.reserve.look()
 	tx := &Tx{c: c, usage: c.usage}
 	if err := tx.exec("BEGIN IMMEDIATE"); err != nil {
 		return err
 	}
 	if err := f(tx); err != nil {
 		c.rollback()
-		return err
+		return c.full(err)
 	}
 	failpoint.Hit("catalog.commit")
 	if err := tx.exec("COMMIT"); err != nil {
 		c.rollback()
-		return fmt.Errorf("catalog %s: %w", c.path, err)
+		return c.full(fmt.Errorf("catalog %s: %w", c.path, err))
 	}
 	failpoint.Hit("catalog.committed")
 	c.usage = tx.usage
@@ -241,6 +245,17 @@ func (c *Catalog) Update(f func(*Tx) error) error {
 		after()
 	}
 	return nil
+}
+
+// full makes ENOSPC of the error of a full disk, and gives up the reserve: the next transaction has room.
+func (c *Catalog) full(err error) error {
+	const sqliteFull = 13 // SQLITE_FULL
+	var e *sqlite.Error
+	if !errors.As(err, &e) || e.Code()&0xff != sqliteFull {
+		return err
+	}
+	c.reserve.giveUp()
+	return fmt.Errorf("the disk of the cache directory is full: %v: %w", err, unix.ENOSPC)
 }
 
 func (c *Catalog) rollback() {

@@ -595,8 +595,8 @@ func (c *Committer) record(p plan, obj provider.Object, md provider.Metadata, si
 		if err != nil {
 			return err
 		}
-		if left.kind != nothing && p.kind == putFile {
-			n.Dirty = c.o.Now() // what is pending now came after the snapshot
+		if left.kind == putFile && p.kind == putFile {
+			n.Dirty = c.o.Now() // the content that is pending came after the snapshot
 			return tx.Put(n)
 		}
 		if left.kind != nothing {

@@ -37,6 +37,7 @@ type item struct {
 	urged   bool      // somebody waits for it, or for what is blocked on it
 	lazy    bool      // while waiting: its path's rule keeps it until it is due
 	counted bool      // in queue.lazy
+	hurried bool      // the disk is short: its path's rule does not count
 	on      itemID    // while blocked or behind: what it waits for
 	tries   int
 	err     error     // of the last try
@@ -371,7 +372,7 @@ func (q *queue) follow(it *item, on itemID, now time.Time) {
 func (q *queue) postpone(it *item, until, now time.Time) bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if it.urged {
+	if it.urged || it.hurried {
 		return false
 	}
 	for _, other := range q.stuck {
@@ -472,6 +473,7 @@ func (q *queue) done(it *item, out outcome, now time.Time, o Options) {
 		it.first = now // what is pending now was changed after the snapshot
 	}
 	it.urged = len(it.waiters) > 0
+	it.hurried = false
 	q.release(it, out.err, now)
 	switch {
 	case out.err != nil:

@@ -43,7 +43,11 @@ func (f *File) reserve(ctx context.Context, off, length int64, mode uint32) erro
 		}
 	}
 	err := fallocate(f.data, mode, off, length)
+	if err == nil {
+		f.allocated.add(off, off+length)
+	}
 	f.settleSize()
+	f.recharge()
 	return err
 }
 
@@ -64,7 +68,9 @@ func (f *File) zero(ctx context.Context, off, length int64, mode uint32) error {
 	if err == nil {
 		err = f.pages.setPresent(off/pageSize, pagesOf(end))
 	}
+	f.allocated.cut(off, end)
 	f.settleSize()
+	f.recharge()
 	return err
 }
 

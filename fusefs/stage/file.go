@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"sync"
 	"sync/atomic"
@@ -44,6 +45,9 @@ type File struct {
 	sided   atomic.Bool  // there is a sidecar
 
 	entrySynced atomic.Bool // the directory entries are durable
+
+	use       *usage     // what it takes of the local disk: see room.go
+	allocated allocation // guarded by mu
 }
 
 func (s *Store) newFile(id ID, data *os.File, size int64, pages *pageMap, base Base) *File {
@@ -54,6 +58,8 @@ func (s *Store) newFile(id ID, data *os.File, size int64, pages *pageMap, base B
 		f.changed.Store(pages.side.changed)
 		f.sided.Store(true)
 	}
+	f.use = s.room.enter(id)
+	f.recharge()
 	return f
 }
 
@@ -179,6 +185,7 @@ func (f *File) WriteAt(ctx context.Context, p []byte, off int64) (int, error) {
 		return 0, err
 	}
 	defer f.mu.unlock()
+	defer f.recharge()
 	if err := f.beginChange(off, end); err != nil {
 		return 0, err
 	}
@@ -247,6 +254,8 @@ func (f *File) Truncate(ctx context.Context, size int64) error {
 	err = f.data.Truncate(size)
 	failpoint.Hit("stage.truncated")
 	f.settleSize()
+	f.allocated.cut(size, math.MaxInt64)
+	defer f.recharge()
 	f.pages.cut(f.Size()) // after the data: see sidecar.go
 	f.tellWatches(func(w *changes) { w.least = min(w.least, f.Size()) })
 	if f.pages.side != nil && f.pages.side.saveLimit(f.pages.limit) != nil {
@@ -331,7 +340,9 @@ func (f *File) Detach() (path string, err error) {
 		}
 	}
 	failpoint.Hit("stage.detached")
-	return path, f.close()
+	err = f.close()
+	f.store.room.forget(f.id)
+	return path, err
 }
 
 // Close frees what the File holds. The files stay, for Load.
@@ -344,7 +355,9 @@ func (f *File) Close() error {
 }
 
 func (f *File) close() error {
+	f.recharge()
 	f.closed = true
+	defer f.store.room.leave(f.id, f.use)
 	return errors.Join(f.pages.close(), f.data.Close())
 }
 

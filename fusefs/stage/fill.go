@@ -6,8 +6,10 @@ import (
 	"io"
 	"math"
 	"slices"
+	"syscall"
 
 	"golang.org/x/sync/errgroup"
+	"golang.org/x/sys/unix"
 
 	"sharefs/fusefs/failpoint"
 )
@@ -26,7 +28,7 @@ func (f *File) readWindow(lo, hi int64) window {
 
 // writeWindow is the window for a page that a change needs. The caller holds mu.
 func (f *File) writeWindow(page int64) window {
-	if f.pages.limit <= f.store.limits.smallFile {
+	if f.pages.limit <= min(f.store.limits.smallFile, f.store.memory.limit) {
 		return window{0, f.pages.count()}
 	}
 	return f.readWindow(page, page+1)
@@ -53,7 +55,11 @@ func (f *File) lockFilled(ctx context.Context, off, end int64) error {
 		}
 		w := f.writeWindow(page)
 		f.mu.unlock()
-		if err := f.fill(ctx, page, w); err != nil {
+		err := f.fill(ctx, page, w)
+		if _, full := err.(syscall.Errno); full { // of the window; the page itself has its room
+			err = f.fillPage(ctx, page)
+		}
+		if err != nil {
 			return err
 		}
 	}
@@ -182,6 +188,34 @@ func (f *File) runFetch(ctx context.Context, r *fetch) error {
 	if off >= end {
 		return nil // cut off meanwhile
 	}
+	room := f.store.room.try(pageUp(end-off)+roomSlack, ForContent)
+	if room == nil {
+		return unix.ENOSPC
+	}
+	defer room.Release()
+	return f.fetch(ctx, off, end)
+}
+
+// fillPage fetches one page in room that the caller has.
+func (f *File) fillPage(ctx context.Context, page int64) error {
+	if err := f.rlock(ctx); err != nil {
+		return err
+	}
+	off, end := page*pageSize, min((page+1)*pageSize, f.pages.limit)
+	f.mu.runlock()
+	if off >= end {
+		return nil
+	}
+	return f.fetch(ctx, off, end)
+}
+
+// fetch reads the bytes [off, end) from the base, off at the beginning of a page, and stores them.
+func (f *File) fetch(ctx context.Context, off, end int64) error {
+	done, err := f.store.memory.fetch(ctx, end-off)
+	if err != nil {
+		return err
+	}
+	defer done()
 	data := make([]byte, end-off)
 	if err := f.readBase(ctx, data, off); err != nil {
 		return err
@@ -190,7 +224,8 @@ func (f *File) runFetch(ctx context.Context, r *fetch) error {
 		return err
 	}
 	defer f.mu.unlock()
-	return f.storeFetched(data, r.lo)
+	defer f.recharge()
+	return f.storeFetched(data, off/pageSize)
 }
 
 // readBase reads len(p) bytes of the base. The caller does not hold mu.

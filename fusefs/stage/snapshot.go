@@ -27,7 +27,8 @@ type SnapshotOptions struct {
 	// then not copied, and the snapshot reads the staged file itself.
 	Exclusive bool
 
-	// Fill says that absent pages are to be fetched; else they are ErrAbsent.
+	// Fill says that absent pages are to be fetched; else they are ErrAbsent. When there is no room to keep them they are
+	// read from the base when the snapshot is read.
 	Fill bool
 
 	// Pick, if not nil, chooses what the snapshot holds, in order and apart, of a file of this size and these dirty ranges:
@@ -43,6 +44,7 @@ type snapshot struct {
 	from  held
 	of    *File
 	since *changes // what was changed since then; nil: a small file, of which that is not kept
+	free  func()   // called by Close; may be nil
 }
 
 func (s *snapshot) Gen() uint64    { return s.gen }
@@ -52,17 +54,21 @@ func (s *snapshot) Close() error {
 	if s.since != nil {
 		s.of.unwatch(s.since)
 	}
+	if s.free != nil {
+		defer s.free()
+	}
 	if s.from.file == nil {
 		return nil
 	}
 	return s.from.file.Close()
 }
 
-// held are the bytes of a snapshot: in a file, or in memory.
+// held are the bytes of a snapshot: in a file, in memory, or in the staged file and its base.
 type held struct {
 	ranges []Range
-	file   *os.File // nil: in memory
+	file   *os.File
 	memory [][]byte // of each range
+	around io.ReaderAt
 }
 
 // ReadAt reads what is held.
@@ -76,9 +82,7 @@ func (h held) ReadAt(p []byte, off int64) (int, error) {
 			continue
 		}
 		part := p[done:min(int64(len(p)), int64(done)+r.end()-off)]
-		if h.file == nil {
-			copy(part, h.memory[i][off-r.Off:])
-		} else if n, err := h.file.ReadAt(part, off); n < len(part) {
+		if n, err := h.readIn(i, part, off); n < len(part) {
 			return done + n, err
 		}
 		done, off = done+len(part), off+int64(len(part))
@@ -89,9 +93,20 @@ func (h held) ReadAt(p []byte, off int64) (int, error) {
 	return done, nil
 }
 
-// Snapshot returns the content as it is now: up to 8 MiB as a copy in memory, above as a clone, or a copy where the
+// readIn reads within a range.
+func (h held) readIn(i int, p []byte, off int64) (int, error) {
+	switch {
+	case h.file != nil:
+		return h.file.ReadAt(p, off)
+	case h.around != nil:
+		return h.around.ReadAt(p, off)
+	}
+	return copy(p, h.memory[i][off-h.ranges[i].Off:]), nil
+}
+
+// Snapshot returns the content as it is now: up to 8 MiB as a copy in memory if there is some, else as a clone, or a copy where the
 // filesystem cannot clone, that takes room on the local disk until Close. While a copy is made reads and
-// writes go on. It is ErrAbsent when a page is absent, unless Fill.
+// writes go on. It is ErrAbsent when a page is absent, unless Fill, and ENOSPC when there is no room for a copy.
 func (f *File) Snapshot(ctx context.Context, o SnapshotOptions) (Snapshot, error) {
 	for {
 		s, err := f.trySnapshot(ctx, o)
@@ -102,7 +117,14 @@ func (f *File) Snapshot(ctx context.Context, o SnapshotOptions) (Snapshot, error
 		if !o.Fill {
 			return nil, fmt.Errorf("stage: snapshot of %s: %w", f.store.Path(f.id), ErrAbsent)
 		}
-		if err := f.fillRanges(ctx, absent.ranges); err != nil {
+		err = f.fillRanges(ctx, absent.ranges)
+		if errors.Is(err, unix.ENOSPC) {
+			s, err = f.aroundSnapshot(ctx, o)
+			if s != nil || err != nil {
+				return s, err
+			}
+		}
+		if err != nil {
 			return nil, err
 		}
 	}
@@ -117,12 +139,18 @@ func (f *File) trySnapshot(ctx context.Context, o SnapshotOptions) (Snapshot, er
 	if err := f.rlock(ctx); err != nil {
 		return nil, err
 	}
-	s, err := f.begin(o)
+	s := f.begin(o)
+	var err error
+	n := total(s.from.ranges)
+	absent := f.absentIn(s.from.ranges)
+	small := !absent && n <= f.store.limits.smallSnapshot
+	if small {
+		s.free, small = f.store.memory.copy(n)
+	}
 	switch {
-	case err != nil:
-		f.mu.runlock()
-		return nil, err
-	case total(s.from.ranges) <= f.store.limits.smallSnapshot:
+	case absent:
+		err = absentError{s.from.ranges}
+	case small:
 		err = f.copyToMemory(s)
 	case o.Exclusive:
 		s.from.file, err = duplicate(f.data)
@@ -135,6 +163,9 @@ func (f *File) trySnapshot(ctx context.Context, o SnapshotOptions) (Snapshot, er
 	}
 	f.mu.runlock()
 	if err != nil {
+		if s.free != nil {
+			s.free()
+		}
 		return nil, err
 	}
 	return s, nil
@@ -148,20 +179,25 @@ func (f *File) account(s *snapshot) {
 }
 
 // begin returns a snapshot of now, without its bytes. The caller holds mu.
-func (f *File) begin(o SnapshotOptions) (*snapshot, error) {
+func (f *File) begin(o SnapshotOptions) *snapshot {
 	s := &snapshot{of: f, gen: f.Gen(), dirty: f.pages.changed(f.Size())}
 	size := f.Size()
 	s.from.ranges = []Range{{0, size}}
 	if o.Pick != nil {
 		s.from.ranges = o.Pick(size, s.dirty)
 	}
-	for _, r := range s.from.ranges {
+	s.SectionReader = io.NewSectionReader(&s.from, 0, size)
+	return s
+}
+
+// absentIn reports whether a page is absent in some ranges. The caller holds mu.
+func (f *File) absentIn(ranges []Range) bool {
+	for _, r := range ranges {
 		if _, absent := f.pages.nextAbsent(r.Off/pageSize, pagesOf(r.end())); absent {
-			return nil, absentError{s.from.ranges}
+			return true
 		}
 	}
-	s.SectionReader = io.NewSectionReader(&s.from, 0, size)
-	return s, nil
+	return false
 }
 
 // copyToMemory gives a snapshot its bytes. The caller holds mu.
@@ -202,6 +238,25 @@ func (f *File) copySnapshot(ctx context.Context, o SnapshotOptions) (Snapshot, e
 	return s, nil
 }
 
+// reserveCopy sets room aside for a copy of the file, which copied counts; ENOSPC when there is none.
+func (f *File) reserveCopy() (room *Reservation, err error) {
+	if room = f.store.room.try(blocksOf(f.data)+roomSlack, ForContent); room == nil {
+		return nil, unix.ENOSPC
+	}
+	return room, nil
+}
+
+// copied completes a snapshot that is in a file of its own, and counts what that takes until it is closed. The caller holds
+// mu.
+func (f *File) copied(s *snapshot, dst *os.File) *snapshot {
+	s.from.file = dst
+	f.account(s)
+	u := &usage{open: true}
+	f.store.room.settle(u, blocksOf(dst))
+	s.free = func() { f.store.room.settle(u, 0) }
+	return s
+}
+
 // Rounds of a copy without the lock; after them, or when a round leaves less than a small snapshot to copy, the rest is
 // copied under it.
 const copyRounds = 3
@@ -225,6 +280,11 @@ func (f *File) copyTo(ctx context.Context, dst *os.File, o SnapshotOptions) (Sna
 	w := f.watch()
 	f.mu.unlock()
 	defer f.unwatch(w)
+	room, err := f.reserveCopy()
+	if err != nil {
+		return nil, err
+	}
+	defer room.Release()
 
 	var copied []Range
 	for round := 0; ; round++ {
@@ -232,10 +292,10 @@ func (f *File) copyTo(ctx context.Context, dst *os.File, o SnapshotOptions) (Sna
 			return nil, err
 		}
 		copied = without(copied, f.taken(w))
-		s, err := f.begin(o)
-		if err != nil {
+		s := f.begin(o)
+		if f.absentIn(s.from.ranges) {
 			f.mu.unlock()
-			return nil, err
+			return nil, absentError{s.from.ranges}
 		}
 		ranges := without(s.from.ranges, copied)
 		if round < copyRounds && total(ranges) > f.store.limits.smallSnapshot {
@@ -253,22 +313,18 @@ func (f *File) copyTo(ctx context.Context, dst *os.File, o SnapshotOptions) (Sna
 		if err := dst.Truncate(f.Size()); err != nil {
 			return nil, err
 		}
-		s.from.file = dst
-		f.account(s)
-		return s, nil
+		return f.copied(s, dst), nil
 	}
 }
 
 // clone makes a snapshot of a clone, where the filesystem can. It returns nothing where it cannot. The caller holds mu.
 func (f *File) clone(dst, src *os.File, o SnapshotOptions) (Snapshot, error) {
-	s, err := f.begin(o)
-	if err != nil {
-		return nil, err
+	s := f.begin(o)
+	if f.absentIn(s.from.ranges) {
+		return nil, absentError{s.from.ranges}
 	}
 	if unix.IoctlFileClone(int(dst.Fd()), int(src.Fd())) != nil {
 		return nil, nil
 	}
-	s.from.file = dst
-	f.account(s)
-	return s, nil
+	return f.copied(s, dst), nil
 }

@@ -56,6 +56,8 @@ type Options struct {
 	Now      func() time.Time // default: time.Now
 	FillSize int64            // bytes that a read fetches at least, aligned to them; default 1 MiB; rounded up to pages
 	BootID   string           // of the running kernel; default: as Linux tells it. See sidecar.go
+	Room     RoomOptions      // default: no bounds
+	Memory   int64            // bytes of contents in memory at most; default 64 MiB. See memory.go
 }
 
 // Store is a directory of staged files. Its methods are safe for concurrent use.
@@ -65,6 +67,8 @@ type Store struct {
 	now    func() time.Time
 	boot   bootID
 	limits limits
+	room   room
+	memory memory
 }
 
 // limits are sizes in bytes. Tests make them small.
@@ -103,6 +107,12 @@ func Open(dir string, o Options) (*Store, error) {
 		return nil, fmt.Errorf("stage: make the directory: %w", err)
 	}
 	if err := s.removeTemps(); err != nil {
+		return nil, fmt.Errorf("stage: open %s: %w", dir, err)
+	}
+	s.memory.init(o.Memory)
+	s.limits.fill, s.limits.fillChunk = min(s.limits.fill, s.memory.limit), min(s.limits.fillChunk, s.memory.limit)
+	s.room.init(o.Room, dir, s.now)
+	if err := s.room.scan(); err != nil {
 		return nil, fmt.Errorf("stage: open %s: %w", dir, err)
 	}
 	return s, nil
@@ -279,6 +289,7 @@ func (s *Store) Remove(id ID) error {
 	if err := removeIfThere(s.mapPath(id)); err != nil {
 		return fmt.Errorf("stage: %w", err)
 	}
+	s.room.forget(id)
 	return nil
 }
 

@@ -110,13 +110,13 @@ func (t *Tree) markMeta(tx *catalog.Tx, row *catalog.Inode) {
 	t.markDirty(tx, row)
 }
 
-func (t *Tree) truncate(_ context.Context, ino uint64, size int64) error {
+func (t *Tree) truncate(ctx context.Context, ino uint64, size int64) error {
 	if size < 0 || t.caps.MaxObjectSize > 0 && size > t.caps.MaxObjectSize {
 		return syscall.EFBIG
 	}
 	n := t.acquire(ino)
 	defer t.release(n)
-	return n.change(size == 0, func(f *stage.File) error { return f.Truncate(t.ctx, size) })
+	return n.change(ctx, size == 0, stage.Range{}, func(f *stage.File) error { return f.Truncate(t.ctx, size) })
 }
 
 // Readlink returns a symlink's target.

@@ -85,7 +85,14 @@ func (n *node) snapshot(ctx context.Context, sync bool, pick commit.Pick) (*snap
 			return nil, commit.ErrBusy
 		}
 	}
-	if s.Snapshot, err = f.Snapshot(ctx, stage.SnapshotOptions{Exclusive: writers == 0, Fill: true, Pick: pick}); err != nil {
+	o := stage.SnapshotOptions{Exclusive: writers == 0, Fill: true, Pick: pick}
+	s.Snapshot, err = f.Snapshot(ctx, o)
+	if errors.Is(err, syscall.ENOSPC) { // no room for a copy: a write that comes breaks the upload
+		n.exclusive.Store(s)
+		o.Exclusive = true
+		s.Snapshot, err = f.Snapshot(ctx, o)
+	}
+	if err != nil {
 		n.exclusive.CompareAndSwap(s, nil)
 		if errors.Is(err, syscall.ESTALE) {
 			err = fmt.Errorf("what was not changed of it is in the object only, and another program has changed or deleted that: %w", err)

@@ -53,7 +53,7 @@ func (t *Tree) Open(ctx context.Context, ino uint64, flags uint32) (Handle, erro
 		return nil, err
 	}
 	if flags&syscall.O_TRUNC != 0 {
-		err := f.n.change(true, func(s *stage.File) error { return s.Truncate(t.ctx, 0) })
+		err := f.n.change(ctx, true, stage.Range{}, func(s *stage.File) error { return s.Truncate(t.ctx, 0) })
 		if err == nil {
 			err = f.n.persist()
 		}
@@ -95,7 +95,7 @@ func (f *File) ReadAt(ctx context.Context, p []byte, off int64) (int, error) {
 	return f.n.readAt(ctx, p, off)
 }
 
-// WriteAt writes.
+// WriteAt writes. On a full disk it waits for room; with less than all of it, it writes what there is room for.
 func (f *File) WriteAt(ctx context.Context, p []byte, off int64) (k int, err error) {
 	if !f.writes {
 		return 0, syscall.EBADF
@@ -103,12 +103,20 @@ func (f *File) WriteAt(ctx context.Context, p []byte, off int64) (k int, err err
 	if limit := f.n.t.caps.MaxObjectSize; limit > 0 && off+int64(len(p)) > limit {
 		return 0, syscall.EFBIG
 	}
-	err = f.n.change(false, func(s *stage.File) error {
-		k, err = s.WriteAt(ctx, p, off)
+	var short error // of a write that the disk took only in part
+	err = f.n.change(ctx, false, stage.Range{Off: off, Len: int64(len(p))}, func(s *stage.File) (err error) {
+		if k, err = s.WriteAt(ctx, p, off); k > 0 {
+			short, err = err, nil
+		}
 		return err
 	})
+	if err == nil {
+		err = short
+	}
 	return k, err
 }
+
+const fallocPunchHole = 2 // FALLOC_FL_PUNCH_HOLE
 
 // Allocate is fallocate(2).
 func (f *File) Allocate(ctx context.Context, off, length int64, mode uint32) error {
@@ -118,7 +126,11 @@ func (f *File) Allocate(ctx context.Context, off, length int64, mode uint32) err
 	if limit := f.n.t.caps.MaxObjectSize; limit > 0 && off+length > limit {
 		return syscall.EFBIG
 	}
-	return f.n.change(false, func(s *stage.File) error { return s.Allocate(ctx, off, length, mode) })
+	span := stage.Range{Off: off, Len: length}
+	if mode&fallocPunchHole != 0 {
+		span.Len = 0
+	}
+	return f.n.change(ctx, false, span, func(s *stage.File) error { return s.Allocate(ctx, off, length, mode) })
 }
 
 // Seek is lseek(2) for data and holes. What is not staged is data.

@@ -142,8 +142,13 @@ func (t *Tree) add(ctx context.Context, c Caller, parent uint64, name string, mo
 	if err := t.complete(ctx, parent); err != nil {
 		return Attr{}, err
 	}
+	room, err := t.entryRoom(ctx)
+	if err != nil {
+		return Attr{}, err
+	}
+	defer room.Release()
 	var row *catalog.Inode
-	err := t.cat.Update(func(tx *catalog.Tx) error {
+	err = t.cat.Update(func(tx *catalog.Tx) error {
 		isDir := mode&provider.ModeType == provider.ModeDir
 		dir, err := t.mayAdd(tx, parent, name, isDir)
 		if err != nil {

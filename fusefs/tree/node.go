@@ -152,6 +152,7 @@ func (n *node) demote(f *stage.File, row *catalog.Inode) {
 	}
 	err = n.t.cache.Give(cacheObject(row), path)
 	failpoint.Hit("tree.given")
+	n.t.stage.Look() // the cache can give way to who waits for room
 	if err != nil {
 		n.t.o.Logger.Warn("a stored file is not kept in the read cache", "err", err)
 		_ = n.t.stage.Remove(stage.ID(n.stageID))
@@ -190,32 +191,6 @@ func (n *node) load() error {
 	}
 	n.loaded = true
 	return nil
-}
-
-// change calls f with the staged file, which the catalog knows, and notes that it has changed. The gate is held shared
-// meanwhile. truncate: the old bytes are not needed.
-func (n *node) change(truncate bool, f func(*stage.File) error) error {
-	for {
-		n.gate.RLock()
-		if file := n.file.Load(); file != nil && n.staged {
-			if snap := n.exclusive.Swap(nil); snap != nil {
-				snap.broken.Store(true)
-			}
-			gen := file.Gen()
-			err := f(file)
-			if file.Gen() != gen || err == nil {
-				n.attrMu.Lock()
-				n.changed, n.mtime = true, n.t.o.Now()
-				n.attrMu.Unlock()
-			}
-			n.gate.RUnlock()
-			return err
-		}
-		n.gate.RUnlock()
-		if err := n.stageNow(truncate); err != nil {
-			return err
-		}
-	}
 }
 
 // stageNow makes the staged file the inode's content.

@@ -46,6 +46,9 @@ const (
 // DefaultCapacity is what statfs shows as the size of a store that tells none, in bytes: 1 PiB.
 const DefaultCapacity = 1 << 50
 
+// DefaultMemory is what contents take in memory at most, in bytes: half of it is the read cache's, half the stage's.
+const DefaultMemory = 128 << 20
+
 // Options are the options of Open. Store and CacheDir must be set.
 type Options struct {
 	Store     provider.Provider
@@ -61,8 +64,10 @@ type Options struct {
 	WritebackMax time.Duration // at most this after the first change. 0: 30 s
 	IOTimeout    time.Duration // a read, or an fsync, waits about so long for an answer of the store. 0: 60 s
 	CacheSize    int64         // bytes on disk. 0: the cache's default
-	KeepFree     int64         // bytes of the local disk that the read cache leaves free
-	MemorySize   int64         // bytes in memory. 0: the cache's default
+	StageSize    int64         // bytes on disk of changed files that are not stored. 0: DefaultStageSize
+	KeepFree     int64         // bytes of the local disk that stay free. 0: 1 GiB, at most a twentieth of the disk; negative: none
+	StallTimeout time.Duration // a write for which nothing gets free so long fails with ENOSPC. 0: DefaultStall
+	MemorySize   int64         // bytes of contents in memory. 0: DefaultMemory
 	Rules        pathrule.Rules
 	Parallel     int   // requests at a time, of the committer and for attributes. 0: 16
 	Capacity     int64 // bytes that statfs shows. 0: DefaultCapacity
@@ -82,6 +87,15 @@ func (o Options) withDefaults() Options {
 	}
 	if o.Parallel <= 0 {
 		o.Parallel = 16
+	}
+	if o.MemorySize <= 0 {
+		o.MemorySize = DefaultMemory
+	}
+	if o.StageSize <= 0 {
+		o.StageSize = DefaultStageSize
+	}
+	if o.StallTimeout <= 0 {
+		o.StallTimeout = DefaultStall
 	}
 	if o.Capacity <= 0 {
 		o.Capacity = DefaultCapacity
@@ -149,11 +163,11 @@ func Open(ctx context.Context, o Options) (_ *Tree, err error) {
 	if err := t.bind(); err != nil {
 		return nil, err
 	}
-	if t.stage, err = stage.Open(filepath.Join(o.CacheDir, "stage"), stage.Options{Logger: o.Logger}); err != nil {
+	if t.stage, err = stage.Open(filepath.Join(o.CacheDir, "stage"), stage.Options{Logger: o.Logger, Room: t.stageRoom(), Memory: o.MemorySize / 2}); err != nil {
 		return nil, err
 	}
 	t.cache, err = cache.Open(filepath.Join(o.CacheDir, "cache"),
-		cache.Options{Owner: t.cat.ID(), Size: o.CacheSize, KeepFree: o.KeepFree, Memory: o.MemorySize, Logger: o.Logger})
+		cache.Options{Owner: t.cat.ID(), Size: o.CacheSize, KeepFree: t.cacheFloor(), Memory: o.MemorySize / 2, Logger: o.Logger})
 	if err != nil {
 		return nil, err
 	}
@@ -165,7 +179,7 @@ func Open(ctx context.Context, o Options) (_ *Tree, err error) {
 	}
 	t.commit = commit.New(o.Store, t.cat, t, commit.Options{Writeback: o.Writeback, WritebackMax: o.WritebackMax,
 		Parallel: o.Parallel, Attributes: o.Attributes == AttributesFull, DirMode: o.DirMode, UID: o.UID, GID: o.GID,
-		Rules: o.Rules, Patience: o.IOTimeout / 3, Logger: o.Logger, Now: o.Now})
+		Rules: o.Rules, Patience: o.IOTimeout / 3, Progress: t.stage.Progress, Logger: o.Logger, Now: o.Now})
 	if o.ReadOnly {
 		return t, nil
 	}
@@ -293,6 +307,7 @@ type Status struct {
 	Stuck    []commit.Problem `json:"stuck"`
 	Kept     commit.Kept      `json:"kept"`
 	Cache    cache.Stats      `json:"cache"`
+	Stage    stage.RoomStats  `json:"stage"`
 	Files    int64            `json:"files"` // known
 	Dirs     int64            `json:"directories"`
 	Bytes    int64            `json:"bytes"`       // of known files
@@ -313,7 +328,7 @@ func (t *Tree) Status() (Status, error) {
 	t.mu.Lock()
 	open := len(t.nodes)
 	t.mu.Unlock()
-	return Status{Store: t.o.StoreName, ReadOnly: t.o.ReadOnly, Pending: p, Stuck: t.commit.Problems(), Kept: t.commit.Kept(), Cache: t.cache.Stats(),
+	return Status{Store: t.o.StoreName, ReadOnly: t.o.ReadOnly, Pending: p, Stuck: t.commit.Problems(), Kept: t.commit.Kept(), Cache: t.cache.Stats(), Stage: t.stage.Room(),
 		Files: u.Files, Dirs: u.Dirs, Bytes: u.Bytes, Hidden: t.hidden.Load(), Open: open}, err
 }
 

@@ -60,6 +60,15 @@ func NewMount(tb testing.TB, s *Store, args ...string) *Mount {
 	return m
 }
 
+// NewMountOn is NewMount with the cache directory on a disk of its own.
+func NewMountOn(tb testing.TB, s *Store, d *Disk, args ...string) *Mount {
+	tb.Helper()
+	m := PrepareMount(tb, s, args...)
+	m.CacheDir = filepath.Join(d.Dir, "cache")
+	m.mount()
+	return m
+}
+
 // PrepareMount is NewMount without mounting; TryMount does that.
 func PrepareMount(tb testing.TB, s *Store, args ...string) *Mount {
 	tb.Helper()
@@ -191,6 +200,11 @@ type Status struct {
 		Path  string `json:"path"`
 		Error string `json:"error"`
 	} `json:"stuck"`
+	Stage struct {
+		Size    int64 `json:"size"`
+		Waiting int   `json:"waiting"`
+		Stalled bool  `json:"stalled"`
+	} `json:"stage"`
 	Kept struct {
 		Scratch      int   `json:"scratch"`
 		ScratchBytes int64 `json:"scratch_bytes"`

@@ -84,7 +84,7 @@ func TestEverySettingHasOneNameEverywhere(t *testing.T) {
 	// a value for each that is not the default
 	values := map[string]string{
 		"read-only": "true", "allow-other": "true", "uid": "1234", "gid": "1235", "umask": "0077", "file-mode": "0640", "dir-mode": "0750",
-		"attributes": "listed", "cache-dir": "/c", "cache-size": "3GiB", "memory": "3MiB", "writeback": "7s", "parallel": "7",
+		"attributes": "listed", "cache-dir": "/c", "cache-size": "3GiB", "stage-size": "3GiB", "keep-free": "3GiB", "stall-timeout": "7s", "memory": "3MiB", "writeback": "7s", "parallel": "7",
 		"io-timeout": "7s", "open-timeout": "7s", "foreground": "true", "log-file": "/l", "log-level": "debug", "log-format": "json", "debug-fuse": "true",
 		"profile": "tahoe", "scratch": "**/in/**:*.part", "lazy": "*.state=10m:logs/**=1h",
 	}
@@ -178,6 +178,7 @@ func TestWrongSettingsAreNamedWithTheirPlace(t *testing.T) {
 		want string // HOME stands for the home directory
 	}{
 		{"size", world{args: "--cache-size 10X"}, `invalid argument "10X" for "--cache-size" flag: not a size: write it as 10G (1000³ bytes), 10GiB (1024³ bytes) or in bytes`},
+		{"size or auto", world{args: "--keep-free much"}, `invalid argument "much" for "--keep-free" flag: not a size: write it as 10G (1000³ bytes), 10GiB (1024³ bytes) or in bytes, or auto`},
 		{"size without a unit", world{args: "--cache-size 10"}, `invalid argument "10" for "--cache-size" flag: 10 B is too small, it must be at least 16 MiB (a number alone is bytes: did you mean 10G?)`},
 		{"duration", world{args: "--writeback 3"}, `invalid argument "3" for "--writeback" flag: not a duration: write it as 500ms, 10s or 1m30s`},
 		{"duration out of range", world{args: "--io-timeout 1ms"}, `invalid argument "1ms" for "--io-timeout" flag: it must be from 1s to 24h0m0s`},
@@ -257,7 +258,7 @@ func TestSampleFileHoldsEverySettingWithItsDefault(t *testing.T) {
 		}
 	}
 	d := Defaults()
-	for _, o := range []string{"cache-size", "memory", "writeback", "parallel", "io-timeout", "open-timeout", "attributes", "log-level", "log-format", "umask", "read-only", "allow-other"} {
+	for _, o := range []string{"cache-size", "stage-size", "keep-free", "stall-timeout", "memory", "writeback", "parallel", "io-timeout", "open-timeout", "attributes", "log-level", "log-format", "umask", "read-only", "allow-other"} {
 		if got, want := optionText(&s, o), optionText(&d, o); got != want {
 			t.Errorf("%s shows %s = %s, the default is %s", name, o, got, want)
 		}

@@ -27,7 +27,10 @@ type Settings struct {
 	Scratch, Lazy       []string // as pathrule.Parse takes them
 	CacheDir            string   // empty: Places.Cache
 	CacheSize           int64    // bytes
-	Memory              int64    // bytes
+	StageSize           int64    // bytes
+	KeepFree            int64    // bytes; Auto: by the size of the disk
+	StallTimeout        time.Duration
+	Memory              int64 // bytes
 	Writeback           time.Duration
 	IOTimeout           time.Duration
 	OpenTimeout         time.Duration
@@ -37,6 +40,9 @@ type Settings struct {
 	LogLevel, LogFormat string
 	DebugFUSE           bool
 }
+
+// Auto is the size that sharefs chooses itself.
+const Auto = -1
 
 // Words of Settings.Attributes, LogLevel and LogFormat.
 const (
@@ -49,18 +55,21 @@ const (
 // Defaults are the settings when nobody says anything.
 func Defaults() Settings {
 	return Settings{
-		UID:         uint32(os.Geteuid()),
-		GID:         uint32(os.Getegid()),
-		Umask:       0o022,
-		Attributes:  AttributesFull,
-		CacheSize:   10 << 30,
-		Memory:      128 << 20,
-		Writeback:   time.Second,
-		IOTimeout:   time.Minute,
-		OpenTimeout: 20 * time.Second,
-		Parallel:    16,
-		LogLevel:    "info",
-		LogFormat:   FormatText,
+		UID:          uint32(os.Geteuid()),
+		GID:          uint32(os.Getegid()),
+		Umask:        0o022,
+		Attributes:   AttributesFull,
+		CacheSize:    10 << 30,
+		StageSize:    10 << 30,
+		KeepFree:     Auto,
+		StallTimeout: time.Minute,
+		Memory:       128 << 20,
+		Writeback:    time.Second,
+		IOTimeout:    time.Minute,
+		OpenTimeout:  20 * time.Second,
+		Parallel:     16,
+		LogLevel:     "info",
+		LogFormat:    FormatText,
 	}
 }
 
@@ -112,7 +121,10 @@ func (s *Settings) Options() []Option {
 		{"cache-dir", "", "where the catalog, what is not stored yet, and the read cache are (default: by the store's name below $XDG_CACHE_HOME/sharefs, for root /var/cache/sharefs)",
 			path{&s.CacheDir, "directory"}},
 		{"cache-size", "", "disk for the read cache", size{&s.CacheSize, 16 << 20}},
-		{"memory", "", "memory for the read cache", size{&s.Memory, 1 << 20}},
+		{"stage-size", "", "disk for changed files that are not stored yet; a write beyond it waits for the store", size{&s.StageSize, 16 << 20}},
+		{"keep-free", "", "what the read cache and changed files leave free of the disk; auto: 1GiB, at most a twentieth of the disk", sizeOrAuto{&s.KeepFree}},
+		{"stall-timeout", "", "a write that finds the disk full fails when nothing got free for so long", duration{&s.StallTimeout, time.Second, 24 * time.Hour}},
+		{"memory", "", "memory for cached contents, read-ahead and uploads", size{&s.Memory, 1 << 20}},
 		{"writeback", "", "a file is stored after this long without another change to it", duration{&s.Writeback, time.Millisecond, time.Hour}},
 		{"scratch", "", "paths that are stored only once they are renamed to another one, such as **/incoming/**; several with colons between them",
 			patterns{&s.Scratch, func(p []string) error { _, err := pathrule.Parse(p, nil); return err }}},

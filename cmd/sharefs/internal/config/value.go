@@ -54,6 +54,28 @@ func (v size) String() string {
 }
 func (v size) Type() string { return "size" }
 
+// sizeOrAuto is a size from 0, or "auto".
+type sizeOrAuto struct{ at *int64 }
+
+func (v sizeOrAuto) Set(text string) error {
+	if text == "auto" {
+		*v.at = Auto
+		return nil
+	}
+	if err := (size{v.at, 0}).Set(text); err != nil {
+		return fmt.Errorf("%w, or auto", err)
+	}
+	return nil
+}
+
+func (v sizeOrAuto) String() string {
+	if *v.at == Auto {
+		return "auto"
+	}
+	return size{v.at, 0}.String()
+}
+func (v sizeOrAuto) Type() string { return "size" }
+
 // duration is a time span; it reads "500ms", "1m30s". From min to max.
 type duration struct {
 	at       *time.Duration

@@ -50,6 +50,7 @@ type Status struct {
 	Stuck    []Problem `json:"stuck"`
 	Kept     Kept      `json:"kept"`
 	Cache    Cache     `json:"cache"`
+	Stage    Stage     `json:"stage"`
 	Requests Requests  `json:"requests"`
 	Errors   []LogLine `json:"errors"` // the last warnings and errors of the log, oldest first
 }
@@ -87,6 +88,17 @@ type Cache struct {
 	Hits    int64   `json:"hits"`
 	Misses  int64   `json:"misses"`
 	HitRate float64 `json:"hit_rate"` // 0 to 1; 0 before the first read
+}
+
+// Stage is what changed files have of the local disk, in bytes.
+type Stage struct {
+	Size     int64      `json:"size"`
+	MaxSize  int64      `json:"max_size"`
+	KeepFree int64      `json:"keep_free"`       // what stays free of the disk
+	Free     int64      `json:"free"`            // what is free of it
+	Waiting  int        `json:"waiting"`         // writers that wait for room
+	Stalled  bool       `json:"stalled"`         // nothing got free for too long: writers that need room get ENOSPC
+	Since    *time.Time `json:"since,omitempty"` // since when there is no room
 }
 
 // Requests are the requests sent to the store since the mount.

@@ -47,6 +47,7 @@ type Report struct {
 	Stuck    []control.Problem
 	Kept     control.Kept
 	Cache    control.Cache
+	Stage    control.Stage
 	Requests control.Requests
 }
 

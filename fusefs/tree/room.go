@@ -1,0 +1,144 @@
+package tree
+
+import (
+	"context"
+	"errors"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"sharefs/fusefs/stage"
+)
+
+// Bounds of what a mount takes of the local disk, where the options say nothing.
+const (
+	DefaultStageSize = 10 << 30
+	// DefaultStall is longer than a server takes to start anew, and shorter than the two minutes after which the kernel
+	// reports a task as hung.
+	DefaultStall = time.Minute
+
+	defaultKeepFree = 1 << 30
+	keepFreeOf      = 20 // on a small disk the floor is this part of it
+
+	// entryRoom is what a new name is taken to need: its row, what the log of the catalog grows by, an empty file.
+	entryRoom = 64 << 10
+)
+
+// keepFree returns how many bytes of the disk stay free.
+func (o Options) keepFree() int64 {
+	if o.KeepFree != 0 {
+		return max(o.KeepFree, 0)
+	}
+	var st unix.Statfs_t
+	if err := unix.Statfs(o.CacheDir, &st); err != nil {
+		return defaultKeepFree
+	}
+	return min(defaultKeepFree, int64(st.Blocks)*st.Bsize/keepFreeOf)
+}
+
+// cacheFloor is the floor of free disk for the read cache, which also leaves the catalog's reserve alone. Negative: none.
+func (t *Tree) cacheFloor() int64 {
+	return t.o.keepFree() + t.cat.ReserveSize()
+}
+
+// stageRoom are the bounds of the stage.
+func (t *Tree) stageRoom() stage.RoomOptions {
+	return stage.RoomOptions{
+		Size:     t.o.StageSize,
+		KeepFree: t.o.keepFree(),
+		Stall:    t.o.StallTimeout,
+		Lacking:  t.cat.ReserveLacks,
+		GiveWay:  func(n int64) int64 { return t.cache.GiveWay(n) },
+		Short: func(id stage.ID, n int64) bool {
+			t.commit.Hurry()
+			return t.releasing(id, n)
+		},
+	}
+}
+
+// releasing reports whether room of a staged file that grows is being, or can be, released before it is closed.
+func (t *Tree) releasing(stage.ID, int64) bool { return false }
+
+// Room returns how things are with the room of staged files.
+func (t *Tree) Room() stage.RoomStats { return t.stage.Room() }
+
+// entryRoom waits for the room of a new name: it must not be taken from what the catalog keeps for storing and deleting.
+func (t *Tree) entryRoom(ctx context.Context) (*stage.Reservation, error) {
+	return t.stage.Await(ctx, 0, entryRoom, stage.ForEntry)
+}
+
+// lacking is the room that a change did not find.
+type lacking struct {
+	id stage.ID
+	n  int64 // bytes; 0: it found room
+	d  stage.Demand
+}
+
+// change calls f with the staged file, which the catalog knows, in room for the bytes of span, and notes that it has
+// changed. f returns ENOSPC only when it has changed nothing. truncate: the old bytes are not needed. The gate is held
+// shared while f runs, and not while room is waited for.
+func (n *node) change(ctx context.Context, truncate bool, span stage.Range, f func(*stage.File) error) error {
+	var room *stage.Reservation
+	for {
+		lacks, err := n.tryChange(truncate, span, room, f)
+		if lacks.n == 0 {
+			return err
+		}
+		if room, err = n.t.stage.Await(ctx, lacks.id, lacks.n, lacks.d); err != nil {
+			return err
+		}
+		if lacks.d != stage.ForContent {
+			room.Release()
+			room = nil
+		}
+	}
+}
+
+func (n *node) tryChange(truncate bool, span stage.Range, room *stage.Reservation, f func(*stage.File) error) (lacking, error) {
+	for {
+		n.gate.RLock()
+		if file := n.file.Load(); file != nil && n.staged {
+			defer n.gate.RUnlock()
+			return n.changeFile(file, span, room, f)
+		}
+		n.gate.RUnlock()
+		err := n.stageNow(truncate)
+		if errors.Is(err, syscall.ENOSPC) {
+			room.Release()
+			n.t.stage.Refused()
+			return lacking{0, entryRoom, stage.ForEntry}, nil
+		}
+		if err != nil {
+			room.Release()
+			return lacking{}, err
+		}
+	}
+}
+
+// changeFile is change with a staged file at hand. The gate is held shared.
+func (n *node) changeFile(file *stage.File, span stage.Range, room *stage.Reservation, f func(*stage.File) error) (lacking, error) {
+	want := lacking{stage.ID(n.stageID), 0, stage.ForContent}
+	if room == nil {
+		if room, want.n = file.Reserve(span.Off, span.Len); room == nil {
+			return want, nil
+		}
+	}
+	defer room.Release()
+	if snap := n.exclusive.Swap(nil); snap != nil {
+		snap.broken.Store(true)
+	}
+	gen := file.Gen()
+	err := f(file)
+	if file.Gen() != gen || err == nil {
+		n.attrMu.Lock()
+		n.changed, n.mtime = true, n.t.o.Now()
+		n.attrMu.Unlock()
+	}
+	if errors.Is(err, syscall.ENOSPC) { // the disk did not keep what it promised
+		n.t.stage.Refused()
+		want.n = max(span.Len, entryRoom)
+		return want, nil
+	}
+	return lacking{}, err
+}
