@@ -19,7 +19,7 @@ func (r *rawFS) Create(interrupt <-chan struct{}, in *fuse.CreateIn, name string
 		return r.status(req, err)
 	}
 	if in.OpenFlags&fuse.OPEN_KILL_SUIDGID != 0 {
-		if attr, err = r.dropPrivileges(req, attr.Ino); err != nil {
+		if attr, err = r.dropPrivileges(req, &in.InHeader, attr.Ino); err != nil {
 			h.Release()
 			return r.status(req, err)
 		}
@@ -38,7 +38,7 @@ func (r *rawFS) Open(interrupt <-chan struct{}, in *fuse.OpenIn, out *fuse.OpenO
 		return r.status(req, err)
 	}
 	if in.Mode&fuse.OPEN_KILL_SUIDGID != 0 {
-		if _, err := r.dropPrivileges(req, in.NodeId); err != nil {
+		if _, err := r.dropPrivileges(req, &in.InHeader, in.NodeId); err != nil {
 			h.Release()
 			return r.status(req, err)
 		}
@@ -83,7 +83,7 @@ func (r *rawFS) Write(interrupt <-chan struct{}, in *fuse.WriteIn, data []byte) 
 		return 0, r.notOpen(req)
 	}
 	if in.WriteFlags&fuse.WRITE_KILL_SUIDGID != 0 {
-		if _, err := r.dropPrivileges(req, in.NodeId); err != nil {
+		if _, err := r.dropPrivileges(req, &in.InHeader, in.NodeId); err != nil {
 			return 0, r.status(req, err)
 		}
 	}

@@ -146,9 +146,24 @@ func TestSetUserIDIsCleared(t *testing.T) {
 		{"write by a user", 0o6777, func() { asNobody(t, "echo more >> "+file) }, 0o777},
 		{"truncation at open by a user", 0o6777, func() { asNobody(t, ": > "+file) }, 0o777},
 		{"truncate by a user", 0o6777, func() { asNobody(t, "truncate -s 3 "+file) }, 0o777},
-		{"set-group-id without execution stays", 0o6767, func() { asNobody(t, "echo more >> "+file) }, 0o2767},
+		{"write by a user of another group", 0o6767, func() { asNobody(t, "echo more >> "+file) }, 0o767},
+		{"set-group-id without execution stays for its group", 0o6767, func() {
+			if err := os.Chown(file, 0, 65534); err != nil {
+				t.Fatal(err)
+			}
+			if err := unix.Chmod(file, 0o6767); err != nil {
+				t.Fatal(err)
+			}
+			asNobody(t, "echo more >> "+file)
+		}, 0o2767},
+		{"allocation by a user", 0o6777, func() { asNobody(t, "fallocate -l 10 "+file) }, 0o777},
 		{"write by root keeps it", 0o6777, func() { write(t, file, "root") }, 0o6777},
 		{"chown", 0o6777, func() { chown(t, file, 65534) }, 0o777},
+		{"chown that changes nothing", 0o6777, func() {
+			if err := os.Chown(file, -1, -1); err != nil {
+				t.Fatal(err)
+			}
+		}, 0o777},
 		{"reading keeps it", 0o6777, func() { asNobody(t, "cat "+file) }, 0o6777},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
