@@ -56,7 +56,8 @@ func (r *rawFS) SetAttr(interrupt <-chan struct{}, in *fuse.SetAttrIn, out *fuse
 		if err != nil {
 			return r.status(req, err)
 		}
-		if mode, differs := unprivileged(&in.InHeader, attr); differs {
+		mode, differs := unprivileged(&in.InHeader, attr)
+		if differs && (!asksNothing(in) || in.InHeader.Uid == 0 || in.InHeader.Uid == attr.UID) {
 			set.Mode = &mode
 		}
 	}
@@ -114,15 +115,18 @@ func wantedAttributes(in *fuse.SetAttrIn) tree.SetAttr {
 }
 
 // dropsPrivileges reports whether a SETATTR takes the set-user-id and set-group-id bits from a file, by
-// FUSE_HANDLE_KILLPRIV_V2: a truncation by somebody without CAP_FSETID, of which the kernel tells; every change of owner,
-// one that changes neither too; and what the kernel does before a write or fallocate by somebody without CAP_FSETID. The
-// last two arrive as a SETATTR of nothing. A mode in the same request is what the caller wants.
+// FUSE_HANDLE_KILLPRIV_V2: a truncation by somebody without CAP_FSETID, of which the kernel tells, and every change of
+// owner, one that changes neither too (asksNothing). A mode in the same request is what the caller wants.
 func dropsPrivileges(in *fuse.SetAttrIn) bool {
 	if in.Valid&fuse.FATTR_MODE != 0 {
 		return false
 	}
-	return in.Valid&(fuse.FATTR_UID|fuse.FATTR_GID|fuse.FATTR_KILL_SUIDGID) != 0 || in.Valid&^(fuse.FATTR_FH|fuse.FATTR_LOCKOWNER) == 0
+	return in.Valid&(fuse.FATTR_UID|fuse.FATTR_GID|fuse.FATTR_KILL_SUIDGID) != 0 || asksNothing(in)
 }
+
+// asksNothing reports whether a SETATTR names no attribute: chown(2) of neither owner nor group, by anybody, and the
+// kernel's preparation of a write or fallocate(2) to a file with these bits, which says itself whether they go.
+func asksNothing(in *fuse.SetAttrIn) bool { return in.Valid&^(fuse.FATTR_FH|fuse.FATTR_LOCKOWNER) == 0 }
 
 // unprivileged returns the mode that a file has without set-user-id and set-group-id when the caller changes it, and
 // whether it differs. Set-group-id of a file that its group may not execute stays for members of the group, as on Linux's
