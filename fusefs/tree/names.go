@@ -117,6 +117,9 @@ func (t *Tree) checkName(tx *catalog.Tx, dir *catalog.Inode, name string, isDir 
 	if len(name) > maxName || t.caps.MaxComponent > 0 && len(component) > t.caps.MaxComponent {
 		return syscall.ENAMETOOLONG
 	}
+	if isDir && t.caps.MaxMarker > 0 && len(component) > t.caps.MaxMarker {
+		return syscall.ENAMETOOLONG // an empty one could not be stored
+	}
 	if t.caps.MaxKey == 0 {
 		return nil
 	}
