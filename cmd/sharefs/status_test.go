@@ -22,6 +22,7 @@ func full() control.Status {
 		Cache:   control.Cache{Size: 1 << 30, MaxSize: 10 << 30, Memory: 1 << 20, Hits: 3, Misses: 1, HitRate: 0.75},
 		Requests: control.Requests{ByKind: map[string]control.RequestKind{"put": {Count: 1234, Errors: 2, BytesIn: 1, BytesOut: 2, P50ms: 3, P99ms: 4}, "list": {Count: 1}},
 			InFlight: 1},
+		Hidden: 6,
 		Errors: []control.LogLine{{Time: at, Level: "warn", Message: "refused"}},
 	}
 }
@@ -90,6 +91,7 @@ func TestJSONOfStatusKeepsItsNames(t *testing.T) {
         },
         "in_flight": 1
       },
+      "hidden_keys": 6,
       "errors": [
         {
           "time": "2030-01-02T03:04:05Z",
@@ -120,6 +122,7 @@ func TestStatusForPeople(t *testing.T) {
 		"  kept      1 scratch files, 2.0 MiB (12 since the mount), 3 lazy changes wait (34)\n" +
 		"  cache     1.0 GiB of 10 GiB on disk, 1.0 MiB in memory, hit rate 75.0 %\n" +
 		"  requests  list 1, put 1,234 (2 failed)\n" +
+		"  hidden    6 keys of the store that are no path, or have the name of a directory\n" +
 		"  warn      " + since + " refused\n" +
 		"  cache dir /c\n" +
 		"  log       /l\n"

@@ -51,7 +51,8 @@ type Status struct {
 	Kept     Kept      `json:"kept"`
 	Cache    Cache     `json:"cache"`
 	Requests Requests  `json:"requests"`
-	Errors   []LogLine `json:"errors"` // the last warnings and errors of the log, oldest first
+	Hidden   int64     `json:"hidden_keys"` // of the store, that are no path: met since the mount, and not shown in it
+	Errors   []LogLine `json:"errors"`      // the last warnings and errors of the log, oldest first
 }
 
 // Pending is what waits to be stored.

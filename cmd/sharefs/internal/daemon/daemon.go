@@ -48,6 +48,7 @@ type Report struct {
 	Kept     control.Kept
 	Cache    control.Cache
 	Requests control.Requests
+	Hidden   int64
 }
 
 // Host is what a daemon needs of the machine it runs on.
