@@ -166,8 +166,12 @@ func (c *Committer) forgetUnlessLate(p plan) error {
 			return err // by conditions it does not harm what is there, or has been replaced
 		}
 		now := c.o.Now()
-		tx.After(func() { c.q.touch(itemID{key: sent}, now, now, c.o) })
-		return tx.DoomSent(sent, "", now, catalog.SentWrite)
+		since := n.Dirty // so that a flush that waits for the inode waits for this too
+		if since.IsZero() {
+			since = now
+		}
+		tx.After(func() { c.q.touch(itemID{key: sent}, since, now, c.o) })
+		return tx.DoomSent(sent, "", since, catalog.SentWrite)
 	})
 }
 
