@@ -136,7 +136,7 @@ func TestWritersAreServedInTheOrderOfTheirComing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := small(t, 10, RoomOptions{})
 		full := create(t, s, 1)
-		must(t, grow(bg, s, full, 9))
+		must(t, grow(bg, s, full, 7))
 		served := make(chan int, 3)
 		for n, pages := range []int64{4, 1, 2} { // the second would fit before the first
 			f := create(t, s, ID(10+n))
