@@ -421,15 +421,16 @@ func (c *Committer) forgetIntent(ino uint64) error {
 			return err
 		}
 		n.PutKey, n.PutTag = "", ""
-		if n.IsFile() && n.Stage == 0 && n.Key == "" && n.Parent != 0 {
-			return c.vanish(tx, n)
-		}
-		return tx.Put(n)
+		return c.putOrVanish(tx, n)
 	})
 }
 
-// vanish removes the row of a file of which nothing is left: a power loss took what was staged, and the store never got it.
-func (c *Committer) vanish(tx *catalog.Tx, n *catalog.Inode) error {
+// putOrVanish puts a row, or removes it when it is of a file of which nothing is left: a power loss took what was staged,
+// and the store never got it.
+func (c *Committer) putOrVanish(tx *catalog.Tx, n *catalog.Inode) error {
+	if !n.IsFile() || n.Stage != 0 || n.Key != "" || n.Parent == 0 {
+		return tx.Put(n)
+	}
 	if err := tx.Delete(n.Ino); err != nil {
 		return err
 	}

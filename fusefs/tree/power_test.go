@@ -19,7 +19,7 @@ func bootNumber(n int) string { return fmt.Sprintf("%032x", n) }
 // openIdle opens a tree that stores nothing and makes nothing durable by itself.
 func openIdle(t testing.TB, store provider.Provider) *mount {
 	t.Helper()
-	return openTree(t, store, Options{Writeback: time.Hour, WritebackMax: time.Hour, BootID: bootNumber(1), secureAfter: time.Hour})
+	return openTree(t, store, Options{Writeback: time.Hour, WritebackMax: time.Hour, BootID: bootNumber(1), secureAfter: time.Hour, IOTimeout: time.Second})
 }
 
 // reboot is crash, under another kernel. What the old one had not written is there all the same; that it must not be believed
