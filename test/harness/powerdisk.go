@@ -18,7 +18,7 @@ import (
 // PowerDisk is a small ext4 of a test's own, on a loop device over memory, whose power can fail.
 //
 // What a power failure leaves is what ext4 had sent to the device by then: its caches are dropped, the mount is gone, and the
-// next Plug replays the journal. The loop device passes writes on at once (direct I/O), so a write that was sent counts
+// next Plug replays the journal and checks the filesystem. The loop device passes writes on at once (direct I/O), so a write that was sent counts
 // as durable, in the order in which it was sent: a device with a volatile cache of its own may lose more.
 //
 // The device and the mount end with the test, and with a test program that is cut off: the memory has no name, and the
@@ -55,11 +55,25 @@ func NewPowerDisk(tb testing.TB, size int64, options string) *PowerDisk {
 // Plug mounts the disk, with options of ext4's, after it lost its power or was unplugged.
 func (d *PowerDisk) Plug(options string) {
 	d.tb.Helper()
+	d.check()
 	device := strings.TrimSpace(d.run("losetup", "--find", "--show", "--direct-io=on", d.image))
 	err := unix.Mount(device, d.Dir, "ext4", 0, options)
 	d.run("losetup", "--detach", device) // by the kernel, when it is unmounted
 	if err != nil {
 		d.tb.Fatalf("mounting %s (%s): %v", d.image, options, err)
+	}
+}
+
+// check replays the journal and repairs what it leaves to be repaired, as the start of a system does.
+func (d *PowerDisk) check() {
+	d.tb.Helper()
+	out, err := exec.Command("e2fsck", "-f", "-y", d.image).CombinedOutput()
+	var exit *exec.ExitError
+	if errors.As(err, &exit) && exit.ExitCode() == 1 { // repaired, such as the counts of what is free
+		err = nil
+	}
+	if err != nil {
+		d.tb.Fatalf("e2fsck of %s: %v: %s", d.image, err, out)
 	}
 }
 
