@@ -76,6 +76,8 @@ var scenarios = []scenario{
 		[]step{move("f", "t"), do(mkdir, "f"), move("t", "f/f"), pause, move("f/f", "t"), do(rmdir, "f"), move("t", "f")}},
 	{"files are saved by a rename", []step{file("f", 1000)},
 		[]step{{Action: save, Path: "f", Size: 2000}, {Action: save, Path: "f", Size: 100_000}}},
+	{"a large file is changed in a few places", []step{file("f", 12<<20)},
+		[]step{patched("f", 6<<20, 100), pause, patched("f", 10, 100), do(drain, ""), {Action: appendTo, Path: "f", Size: 100}, move("f", "g"), pause}},
 	{"directories come and go", nil,
 		[]step{do(mkdir, "d"), do(drain, ""), file("d/x", 10), pause, do(unlink, "d/x"), pause,
 			{Action: chmod, Path: "d", Mode: 0o700}, do(rmdir, "d"), do(mkdir, "d"), {Action: symlink, Path: "d/l", To: "nowhere"}}},
