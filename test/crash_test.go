@@ -92,9 +92,10 @@ func TestSoakTheOrderOfNamesSurvivesAKillAtEveryStep(t *testing.T) {
 		t.Run(string(kind), func(t *testing.T) {
 			t.Parallel()
 			r := rand.New(rand.NewPCG(seed(t), 0))
-			killed := 0
+			killed, ran := 0, 0
 			for _, s := range scenarios {
 				t.Run(s.name, func(t *testing.T) {
+					ran++
 					hits, _ := s.run(t, kind, "")
 					if len(hits) < 10 {
 						t.Fatalf("only %d places were hit: %q", len(hits), hits)
@@ -112,7 +113,7 @@ func TestSoakTheOrderOfNamesSurvivesAKillAtEveryStep(t *testing.T) {
 					}
 				})
 			}
-			if killed == 0 {
+			if killed == 0 && ran == len(scenarios) {
 				t.Error("no place was reached")
 			}
 			soak.Record(t, "kills at a named place survived", killed)
