@@ -135,6 +135,24 @@ func (t *Tree) fetch(ino uint64) cache.Fetch {
 // movePause is how long a read waits before it looks again for an object that is being moved.
 const movePause = 50 * time.Millisecond
 
+// openSent opens what an upload of a staged file has just made, before the row tells of it: the recording waits for a write that
+// waits for these bytes. What is absent of the staged file was not changed, so it is the same in the new object. nil: it
+// is not there, or cannot be had now.
+func (t *Tree) openSent(ctx context.Context, row *catalog.Inode, off, length int64) io.ReadCloser {
+	if row.Stage == 0 || row.PutTag == "" {
+		return nil
+	}
+	o, err := t.store.Stat(ctx, row.PutKey)
+	if err != nil || o.Metadata[provider.MetaPut] != row.PutTag || off+length > o.Size {
+		return nil
+	}
+	r, _, err := t.store.Open(ctx, row.PutKey, provider.OpenOptions{Offset: off, Length: length, IfVersion: o.Version})
+	if err != nil {
+		return nil
+	}
+	return r
+}
+
 // openStored opens the object that the catalog names for an inode. A rename that is being stored may move it away at
 // any moment: then it is looked for once more.
 func (t *Tree) openStored(ctx context.Context, ino uint64, off, length int64) (io.ReadCloser, error) {
@@ -152,6 +170,9 @@ func (t *Tree) openStored(ctx context.Context, ino uint64, off, length int64) (i
 			return nil, syscall.ESTALE
 		}
 		if last != nil && row.PutKey != "" {
+			if r := t.openSent(ctx, row, off, length); r != nil {
+				return r, nil
+			}
 			// The object is being moved, or was when the answer got lost: soon the row says where it is.
 			select {
 			case <-time.After(movePause):
