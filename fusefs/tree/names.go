@@ -412,6 +412,9 @@ func (t *Tree) dropRow(ino uint64) {
 		}
 		if row.Stage != 0 {
 			tx.After(func() { t.removeStaged(row.Stage) })
+			if err := t.dropSpills(tx, row.Stage); err != nil {
+				return err
+			}
 		}
 		return tx.Delete(ino)
 	})

@@ -36,6 +36,8 @@ type node struct {
 	file      atomic.Pointer[stage.File] // written under gate
 	exclusive atomic.Pointer[snapshot]   // an upload that reads file itself: a write breaks it
 
+	spilling sync.RWMutex // see spill.go. Held shared while a range is spilled, else while the file is stored. Taken before gate.
+
 	attrMu  sync.Mutex
 	changed bool      // file was changed since the row was written
 	mtime   time.Time // of the last change

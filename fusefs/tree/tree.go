@@ -118,6 +118,8 @@ type Tree struct {
 	cancel context.CancelFunc
 	wg     sync.WaitGroup
 
+	spill spiller
+
 	hidden atomic.Int64 // keys of the store that are no path
 
 	mu       sync.Mutex
@@ -235,6 +237,9 @@ func (t *Tree) recover() error {
 			return err
 		}
 		for _, n := range gone {
+			if err := t.dropSpills(tx, n.Stage); err != nil {
+				return err
+			}
 			if err := tx.Delete(n.Ino); err != nil {
 				return err
 			}
@@ -252,7 +257,7 @@ func (t *Tree) recover() error {
 			}
 			wanted[stage.ID(n.Stage)] = true
 		}
-		return nil
+		return t.dropLostSpills(tx, wanted)
 	})
 	if err != nil {
 		return fmt.Errorf("recovery: %w", err)
