@@ -2,13 +2,17 @@ package test
 
 import (
 	"bytes"
+	"fmt"
+	"math/rand/v2"
 	"os"
 	"testing"
 
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 
+	"sharefs/fusefs/failpoint"
 	"sharefs/test/harness"
 	"sharefs/test/servers"
+	"sharefs/test/soak"
 )
 
 // streamed is a file that is larger than the stage while it is written.
@@ -19,6 +23,9 @@ type streamed struct {
 	proxy *servers.ReverseProxy
 	f     *os.File
 	want  []byte
+
+	mayFail, failed bool
+	cut             func() // the write that failed
 }
 
 const (
@@ -29,12 +36,18 @@ const (
 
 func newStreamed(t *testing.T, kind harness.Kind) *streamed {
 	t.Helper()
-	s, proxy := harness.NewStore(t, kind).Behind(t)
-	x := &streamed{t: t, s: s, proxy: proxy}
-	x.m = harness.NewMount(t, s, "--stage-size", streamStage, "--writeback", "100ms", "--io-timeout", "2m")
+	x := prepareStreamed(t, kind)
+	x.check(x.m.TryMount())
 	x.open(os.O_CREATE | os.O_RDWR)
-	proxy.Reset()
+	x.proxy.Reset()
 	return x
+}
+
+func prepareStreamed(t *testing.T, kind harness.Kind) *streamed {
+	t.Helper()
+	s, proxy := harness.NewStore(t, kind).Behind(t)
+	return &streamed{t: t, s: s, proxy: proxy,
+		m: harness.PrepareMount(t, s, "--stage-size", streamStage, "--writeback", "100ms", "--io-timeout", "2m")}
 }
 
 func (x *streamed) open(flags int) {
@@ -54,21 +67,35 @@ func (x *streamed) check(err error) {
 // fill appends until the file has a size.
 func (x *streamed) fill(size int) {
 	x.t.Helper()
-	for len(x.want) < size {
-		p := step{Seed: uint64(len(x.want)), Size: streamStep}.bytes()
-		_, err := x.f.WriteAt(p, int64(len(x.want)))
-		x.check(err)
-		x.want = append(x.want, p...)
+	for len(x.want) < size && !x.failed {
+		x.write(len(x.want), step{Seed: uint64(len(x.want)), Size: streamStep}.bytes())
 	}
+}
+
+// write writes to the file and to what is wanted. A write that fails when it may is left for rewrite.
+func (x *streamed) write(off int, p []byte) {
+	x.t.Helper()
+	if x.failed {
+		return
+	}
+	if _, err := x.f.WriteAt(p, int64(off)); err != nil {
+		if !x.mayFail {
+			x.t.Fatal(err)
+		}
+		x.failed, x.cut = true, func() { x.failed = false; x.write(off, p) }
+		return
+	}
+	if end := off + len(p); end > len(x.want) {
+		x.want = append(x.want, make([]byte, end-len(x.want))...)
+	}
+	copy(x.want[off:], p)
 }
 
 // patch overwrites.
 func (x *streamed) patch(off, n int) {
 	x.t.Helper()
-	p := step{Seed: uint64(off + 1), Size: n}.bytes()
-	_, err := x.f.WriteAt(p, int64(off))
-	x.check(err)
-	copy(x.want[off:], p)
+	n = min(n, len(x.want)-off)
+	x.write(off, step{Seed: uint64(off + 1), Size: n}.bytes())
 }
 
 // readBack compares some of the open file.
@@ -157,6 +184,70 @@ func TestAFileLargerThanTheStageSurvivesAKilledDaemon(t *testing.T) {
 		x.check(readBack(x.m.Path("streamed"), x.want))
 		x.open(os.O_RDWR)
 	}
+	x.check(x.f.Close())
+	x.stored()
+}
+
+// TestSoakAFileLargerThanTheStageSurvivesAKillAtEveryStep kills the daemon at each step by which ranges go to the store and give
+// up their disk. What write(2) has taken is there afterwards, and nothing else but some of the write that was cut off.
+func TestSoakAFileLargerThanTheStageSurvivesAKillAtEveryStep(t *testing.T) {
+	t.Parallel()
+	for _, point := range []string{"tree.spilled", "tree.kept", "stage.absent"} {
+		for n := range soak.Count(1, 12) {
+			t.Run(fmt.Sprintf("%s#%d", point, 2*n+3), func(t *testing.T) {
+				t.Parallel()
+				x := prepareStreamed(t, harness.MinIO)
+				x.m.Env = []string{failpoint.EnvKill + "=" + fmt.Sprintf("%s#%d", point, 2*n+3)}
+				x.check(x.m.TryMount())
+				x.m.Env = nil
+				x.open(os.O_CREATE | os.O_RDWR)
+				x.mayFail = true
+				for seed := 1; !x.failed && seed < 400; seed++ {
+					x.fill(seed * mib)
+					x.patch(seed*7919*1000%len(x.want), 3000) // where ranges are gone already, and where not
+				}
+				if !x.failed {
+					t.Fatal("the daemon was not killed")
+				}
+				_ = x.f.Close() // of a dead mount
+				x.m.Ended()
+				x.m.Remount()
+				x.mayFail = false
+				x.open(os.O_RDWR)
+				x.check(x.f.Truncate(int64(len(x.want)))) // some of a write that was cut off may be there
+				x.rewrite()
+				x.check(readBack(x.m.Path("streamed"), x.want))
+				x.fill(len(x.want) + 40*mib)
+				x.check(x.f.Close())
+				x.stored()
+			})
+		}
+	}
+}
+
+// rewrite does once more the change that was cut off.
+func (x *streamed) rewrite() {
+	x.t.Helper()
+	if x.cut != nil {
+		x.cut()
+	}
+}
+
+// TestAFileLargerThanTheStageMayBeWrittenAtRandom.
+func TestAFileLargerThanTheStageMayBeWrittenAtRandom(t *testing.T) {
+	t.Parallel()
+	x := newStreamed(t, harness.VersityGW)
+	x.want = make([]byte, 100*mib)
+	x.check(x.f.Truncate(int64(len(x.want))))
+	r := rand.New(rand.NewPCG(seed(t), 0))
+	for range 800 {
+		n := 1 + r.IntN(200_000)
+		x.patch(r.IntN(len(x.want)-n), n)
+		if r.IntN(20) == 0 {
+			x.readBack(r.IntN(len(x.want)-mib), mib)
+		}
+	}
+	x.readBack(0, len(x.want))
 	x.check(x.f.Close())
 	x.stored()
 }

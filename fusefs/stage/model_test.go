@@ -320,7 +320,7 @@ func (m *model) release(t *rapid.T) {
 	if m.failed(t, m.file.Release(bg, s, r, m.base)) {
 		return
 	}
-	if now := m.file.Local(r); now > before {
+	if now := m.file.Local(r); now > before+page { // the page where the file was cut off may have come
 		t.Fatalf("after a release the range takes %d bytes, before %d", now, before)
 	}
 }

@@ -42,8 +42,6 @@ const (
 	spillParallel = 4
 	// A file up to this size is not spilled: what was changed of it while it was read is not known.
 	leastSpilled = 8 << 20
-	// A range with less of it on the local disk than this part is not worth a request.
-	spillWorth = 8
 )
 
 // spiller spills files while somebody waits for room.
@@ -81,16 +79,14 @@ func (t *Tree) releasing(id stage.ID, _ int64) bool {
 }
 
 // spillable reports whether an open file is large enough to be spilled.
-func (t *Tree) spillable(id stage.ID) bool {
+func (t *Tree) spillable(id stage.ID) (found bool) {
 	for _, n := range t.openNodes() {
-		f := n.file.Load()
-		found := f != nil && f.ID() == id && f.Size() > leastSpilled
-		t.release(n)
-		if found {
-			return true
+		if f := n.file.Load(); f != nil && f.ID() == id && f.Size() > leastSpilled {
+			found = true
 		}
+		t.release(n)
 	}
-	return false
+	return found
 }
 
 // spillSize is the size of a range, in bytes.
@@ -162,7 +158,7 @@ func (t *Tree) toSpill() []part {
 	return all
 }
 
-// partsOf returns the ranges of a file that are worth spilling.
+// partsOf returns the ranges of a file that take local disk.
 func (t *Tree) partsOf(n *node) []part {
 	n.gate.RLock()
 	f, id, staged := n.file.Load(), n.stageID, n.staged
@@ -184,7 +180,7 @@ func (t *Tree) partsOf(n *node) []part {
 			break // the file's object could not be made of more
 		}
 		r := stage.Range{Off: off, Len: size}
-		if local := f.Local(r); local >= size/spillWorth {
+		if local := f.Local(r); local > 0 {
 			parts = append(parts, part{n, f, id, r, local})
 		}
 	}
