@@ -25,7 +25,11 @@ func (f *File) aroundSnapshot(ctx context.Context, o SnapshotOptions) (Snapshot,
 
 // readAroundTo gives a snapshot its bytes.
 func (f *File) readAroundTo(ctx context.Context, s *snapshot, exclusive bool) error {
-	if total(s.from.ranges) > f.store.limits.smallSnapshot {
+	small := total(s.from.ranges) <= f.store.limits.smallSnapshot
+	if small {
+		s.free, small = f.store.memory.copy(total(s.from.ranges))
+	}
+	if !small {
 		if !exclusive {
 			return unix.ENOSPC // a copy would need the room
 		}

@@ -31,7 +31,7 @@ func (f *File) writeWindow(page int64) window {
 	if f.pages.released(page) {
 		return window{page, page + 1}
 	}
-	if f.pages.limit <= f.store.limits.smallFile {
+	if f.pages.limit <= min(f.store.limits.smallFile, f.store.memory.limit) {
 		return window{0, f.pages.count()}
 	}
 	return f.readWindow(page, page+1)
@@ -214,6 +214,11 @@ func (f *File) fillPage(ctx context.Context, page int64) error {
 
 // fetch reads the bytes [off, end) from the base, off at the beginning of a page, and stores them.
 func (f *File) fetch(ctx context.Context, off, end int64) error {
+	done, err := f.store.memory.fetch(ctx, end-off)
+	if err != nil {
+		return err
+	}
+	defer done()
 	data := make([]byte, end-off)
 	if err := f.readBase(ctx, data, off); err != nil {
 		return err

@@ -103,7 +103,7 @@ func (h held) readIn(i int, p []byte, off int64) (int, error) {
 	return copy(p, h.memory[i][off-h.ranges[i].Off:]), nil
 }
 
-// Snapshot returns the content as it is now: up to 8 MiB as a copy in memory, above as a clone, or a copy where the
+// Snapshot returns the content as it is now: up to 8 MiB as a copy in memory if there is some, else as a clone, or a copy where the
 // filesystem cannot clone, that takes room on the local disk until Close. While a copy is made reads and
 // writes go on. It is ErrAbsent when a page is absent, unless Fill, and ENOSPC when there is no room for a copy.
 func (f *File) Snapshot(ctx context.Context, o SnapshotOptions) (Snapshot, error) {
@@ -145,10 +145,16 @@ func (f *File) trySnapshot(ctx context.Context, o SnapshotOptions) (Snapshot, er
 	}
 	s := f.begin(o)
 	var err error
+	n := total(s.from.ranges)
+	absent := f.absentIn(s.from.ranges)
+	small := !absent && n <= f.store.limits.smallSnapshot
+	if small {
+		s.free, small = f.store.memory.copy(n)
+	}
 	switch {
-	case f.absentIn(s.from.ranges):
+	case absent:
 		err = absentError{s.from.ranges, f.pages.anyReleased(s.from.ranges)}
-	case total(s.from.ranges) <= f.store.limits.smallSnapshot:
+	case small:
 		err = f.copyToMemory(s)
 	case o.Exclusive:
 		s.from.file, err = duplicate(f.data)
@@ -161,6 +167,9 @@ func (f *File) trySnapshot(ctx context.Context, o SnapshotOptions) (Snapshot, er
 	}
 	f.mu.runlock()
 	if err != nil {
+		if s.free != nil {
+			s.free()
+		}
 		return nil, err
 	}
 	return s, nil

@@ -57,6 +57,7 @@ type Options struct {
 	FillSize int64            // bytes that a read fetches at least, aligned to them; default 1 MiB; rounded up to pages
 	BootID   string           // of the running kernel; default: as Linux tells it. See sidecar.go
 	Room     RoomOptions      // default: no bounds
+	Memory   int64            // bytes of contents in memory at most; default 64 MiB. See memory.go
 }
 
 // Store is a directory of staged files. Its methods are safe for concurrent use.
@@ -67,6 +68,7 @@ type Store struct {
 	boot   bootID
 	limits limits
 	room   room
+	memory memory
 }
 
 // limits are sizes in bytes. Tests make them small.
@@ -107,6 +109,8 @@ func Open(dir string, o Options) (*Store, error) {
 	if err := s.removeTemps(); err != nil {
 		return nil, fmt.Errorf("stage: open %s: %w", dir, err)
 	}
+	s.memory.init(o.Memory)
+	s.limits.fill, s.limits.fillChunk = min(s.limits.fill, s.memory.limit), min(s.limits.fillChunk, s.memory.limit)
 	s.room.init(o.Room, dir, s.now)
 	if err := s.room.scan(); err != nil {
 		return nil, fmt.Errorf("stage: open %s: %w", dir, err)

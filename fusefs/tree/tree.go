@@ -46,6 +46,9 @@ const (
 // DefaultCapacity is what statfs shows as the size of a store that tells none, in bytes: 1 PiB.
 const DefaultCapacity = 1 << 50
 
+// DefaultMemory is what contents take in memory at most, in bytes: half of it is the read cache's, half the stage's.
+const DefaultMemory = 128 << 20
+
 // Options are the options of Open. Store and CacheDir must be set.
 type Options struct {
 	Store     provider.Provider
@@ -64,7 +67,7 @@ type Options struct {
 	StageSize    int64         // bytes on disk of changed files that are not stored. 0: DefaultStageSize
 	KeepFree     int64         // bytes of the local disk that stay free. 0: 1 GiB, at most a twentieth of the disk; negative: none
 	StallTimeout time.Duration // a write for which nothing gets free so long fails with ENOSPC. 0: DefaultStall
-	MemorySize   int64         // bytes in memory. 0: the cache's default
+	MemorySize   int64         // bytes of contents in memory. 0: DefaultMemory
 	Rules        pathrule.Rules
 	Parallel     int   // requests at a time, of the committer and for attributes. 0: 16
 	Capacity     int64 // bytes that statfs shows. 0: DefaultCapacity
@@ -84,6 +87,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.Parallel <= 0 {
 		o.Parallel = 16
+	}
+	if o.MemorySize <= 0 {
+		o.MemorySize = DefaultMemory
 	}
 	if o.StageSize <= 0 {
 		o.StageSize = DefaultStageSize
@@ -159,11 +165,11 @@ func Open(ctx context.Context, o Options) (_ *Tree, err error) {
 	if err := t.bind(); err != nil {
 		return nil, err
 	}
-	if t.stage, err = stage.Open(filepath.Join(o.CacheDir, "stage"), stage.Options{Logger: o.Logger, Room: t.stageRoom()}); err != nil {
+	if t.stage, err = stage.Open(filepath.Join(o.CacheDir, "stage"), stage.Options{Logger: o.Logger, Room: t.stageRoom(), Memory: o.MemorySize / 2}); err != nil {
 		return nil, err
 	}
 	t.cache, err = cache.Open(filepath.Join(o.CacheDir, "cache"),
-		cache.Options{Owner: t.cat.ID(), Size: o.CacheSize, KeepFree: t.cacheFloor(), Memory: o.MemorySize, Logger: o.Logger})
+		cache.Options{Owner: t.cat.ID(), Size: o.CacheSize, KeepFree: t.cacheFloor(), Memory: o.MemorySize / 2, Logger: o.Logger})
 	if err != nil {
 		return nil, err
 	}
