@@ -54,6 +54,7 @@ type Error struct {
 	Key        string // the key, or the prefix of a List; may be empty
 	Kind       Kind
 	RetryAfter time.Duration // not before; 0 when the store did not say
+	Unanswered bool          // with KindUnavailable: no answer came, and the request may yet take effect
 	Err        error         // the cause; may be nil
 }
 
@@ -100,6 +101,12 @@ func E(ctx context.Context, op, key string, kind Kind, err error) error {
 // IsContext reports whether err is a context's error.
 func IsContext(err error) bool {
 	return errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)
+}
+
+// Unanswered reports whether err is that of a request that got no answer, and may yet take effect.
+func Unanswered(err error) bool {
+	var e *Error
+	return errors.As(err, &e) && e.Unanswered
 }
 
 // KindOf returns the kind of the first *Error in err's chain, KindOther for any other error.

@@ -73,7 +73,7 @@ func TestSoakNothingIsLostWhenTheStoreFails(t *testing.T) {
 			effects := servers.Effects()
 			r := rand.New(rand.NewPCG(n, 0))
 			r.Shuffle(len(effects), func(i, j int) { effects[i], effects[j] = effects[j], effects[i] })
-			for _, e := range effects[:soak.Count(3, len(effects))] {
+			for _, e := range effects[:soak.Count(2, len(effects))] {
 				t.Run(string(e), func(t *testing.T) {
 					k := newKiller(t, harness.NewStore(t, kind))
 					k.proxy.Break(n, servers.Fault{Effects: []servers.Effect{e}, Chance: 0.3, Stall: time.Second})

@@ -92,7 +92,8 @@ func newKiller(t *testing.T, s *harness.Store) *killer {
 	if s.Server != nil {
 		s, k.proxy = s.Behind(t)
 	}
-	k.mount = harness.NewMount(t, s, "--writeback", "100ms")
+	// A request that got no answer is waited for so long as a third of the timeout.
+	k.mount = harness.NewMount(t, s, "--writeback", "100ms", "--io-timeout", "15s")
 	t.Cleanup(func() {
 		if t.Failed() {
 			t.Logf("the changes before the last kill: %v", k.last)

@@ -124,7 +124,7 @@ func (f *filled) sequential(total int64) {
 // random writes total bytes, over a range as large, wherever, most of it not at the ends of pages.
 func (f *filled) random(total int64) {
 	for done := int64(0); done < total && !f.full; {
-		n := 8 * (1 + f.w.dice().IntN(fillStep/8))
+		n := 8 * (1 + f.w.dice().IntN(int(min(fillStep, total/2)/8)))
 		f.at(f.w.dice().Int64N(total-int64(n)), n)
 		done += int64(n)
 	}
@@ -331,4 +331,73 @@ func (w *filler) remove(name string) {
 		return
 	}
 	delete(w.files, name)
+}
+
+// TestSoakASmallDiskWithRandomSizes fills small disks with files of all sizes while the store comes and goes.
+func TestSoakASmallDiskWithRandomSizes(t *testing.T) {
+	t.Parallel()
+	for n := range soak.Count(1, 30) {
+		kind := []harness.Filesystem{harness.Tmpfs, harness.Ext4}[n%2]
+		t.Run(fmt.Sprint(kind, n), func(t *testing.T) {
+			r := rand.NewChaCha8([32]byte(fmt.Appendf(nil, "%032d", seed(t))))
+			dice := rand.New(r)
+			size := int64(24+dice.IntN(72)) << 20
+			disk := harness.NewDisk(t, kind, size)
+			s, proxy := harness.NewStore(t, harness.MinIO).Behind(t)
+			m := harness.NewMountOn(t, s, disk, "--stall-timeout", "1s", "--io-timeout", "3s", "--writeback", "100ms",
+				"--stage-size", fmt.Sprint(16<<20+dice.Int64N(size)))
+			w := &filler{t: t, m: m, r: r, files: map[string][]byte{}}
+			if _, err := os.ReadDir(m.Dir); err != nil {
+				t.Fatal(err)
+			}
+			total := int64(0)
+			for n := 0; total < size*int64(soak.Count(2, 6)); n++ {
+				w.weather(proxy)
+				large := int64(8) << (7 + dice.IntN(13)) // 1 KiB to 4 MiB
+				if dice.IntN(8) == 0 {
+					large = size / int64(1+dice.IntN(4)) // to more than the disk has
+				}
+				w.file(fmt.Sprintf("f%04d", n), func(f *filled) {
+					if dice.IntN(3) == 0 {
+						f.random(large)
+					} else {
+						f.sequential(large)
+					}
+				})
+				total += large
+				if len(w.files) > 20 {
+					for name := range w.files {
+						w.remove(name)
+						break
+					}
+				}
+			}
+			if err := proxy.ComeBack(); err != nil {
+				t.Fatal(err)
+			}
+			proxy.Resume()
+			m.Flush()
+			w.inStore(s)
+			w.check()
+			soak.Record(t, "disk, written, no room", fmt.Sprintf("%d MiB, %d MiB, %d times", size>>20, total>>20, w.full))
+		})
+	}
+}
+
+// weather lets the store come and go.
+func (w *filler) weather(p *servers.ReverseProxy) {
+	w.t.Helper()
+	switch w.dice().IntN(12) {
+	case 0:
+		p.Stall()
+	case 1:
+		if err := p.GoAway(); err != nil {
+			w.t.Fatal(err)
+		}
+	case 2, 3, 4, 5:
+		if err := p.ComeBack(); err != nil {
+			w.t.Fatal(err)
+		}
+		p.Resume()
+	}
 }

@@ -86,7 +86,9 @@ CREATE INDEX inode_dirty ON inode (parent) WHERE dirty > 0;
 CREATE INDEX inode_unknown ON inode (parent, ino) WHERE known = 0;
 CREATE INDEX inode_skey ON inode (skey) WHERE skey <> '';
 CREATE INDEX inode_put_key ON inode (put_key) WHERE put_key <> '';
-CREATE TABLE doomed (key TEXT PRIMARY KEY, version TEXT NOT NULL, since INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE doomed (key TEXT PRIMARY KEY, version TEXT NOT NULL, since INTEGER NOT NULL,
+	sent INTEGER NOT NULL -- what may be under way for the key: see Sent
+) WITHOUT ROWID;
 CREATE TABLE upload (key TEXT NOT NULL, id TEXT NOT NULL, -- id '': not known yet
 	PRIMARY KEY (key, id)) WITHOUT ROWID;
 CREATE TABLE spill (stage INTEGER NOT NULL, off INTEGER NOT NULL, len INTEGER NOT NULL, key TEXT NOT NULL, version TEXT NOT NULL,

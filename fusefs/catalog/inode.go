@@ -384,11 +384,32 @@ type Doomed struct {
 	Key     string
 	Version provider.Version
 	Since   time.Time
+	Sent    Sent
 }
+
+// Sent is what request for a doomed key may be under way, of this process or of one that has ended.
+type Sent uint8
+
+// What may be under way.
+const (
+	SentNothing Sent = iota
+	SentDelete
+	SentWrite // one that was to make the object, before its file was unlinked
+)
 
 // Doom notes that the object at key is to be deleted.
 func (tx *Tx) Doom(key string, v provider.Version, since time.Time) error {
-	return tx.exec("INSERT OR REPLACE INTO doomed (key, version, since) VALUES (?, ?, ?)", key, string(v), since.UnixNano())
+	return tx.DoomSent(key, v, since, SentNothing)
+}
+
+// DoomSent is Doom for a key for which a request may be under way.
+func (tx *Tx) DoomSent(key string, v provider.Version, since time.Time, s Sent) error {
+	return tx.exec("INSERT OR REPLACE INTO doomed (key, version, since, sent) VALUES (?, ?, ?, ?)", key, string(v), since.UnixNano(), s)
+}
+
+// MarkSent notes that a delete of a doomed object is about to leave.
+func (tx *Tx) MarkSent(key string) error {
+	return tx.exec("UPDATE doomed SET sent = ? WHERE key = ? AND sent = 0", SentDelete, key)
 }
 
 // Spare forgets that the object at key was to be deleted: it is gone, or has been replaced by a wanted one.
@@ -397,7 +418,7 @@ func (tx *Tx) Spare(key string) error {
 }
 
 func (tx *Tx) doomed(text string, args ...any) ([]Doomed, error) {
-	s, err := tx.c.stmt("SELECT key, version, since FROM doomed " + text)
+	s, err := tx.c.stmt("SELECT key, version, since, sent FROM doomed " + text)
 	if err != nil {
 		return nil, err
 	}
@@ -411,7 +432,7 @@ func (tx *Tx) doomed(text string, args ...any) ([]Doomed, error) {
 		var d Doomed
 		var version string
 		var since int64
-		if err := rows.Scan(&d.Key, &version, &since); err != nil {
+		if err := rows.Scan(&d.Key, &version, &since, &d.Sent); err != nil {
 			return nil, err
 		}
 		d.Version, d.Since = provider.Version(version), time.Unix(0, since)

@@ -2,6 +2,7 @@ package commit
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"maps"
@@ -12,6 +13,7 @@ import (
 	"sharefs/fusefs/catalog"
 	"sharefs/fusefs/failpoint"
 	"sharefs/provider"
+	"sharefs/provider/limit"
 	"sharefs/provider/transfer"
 )
 
@@ -135,6 +137,10 @@ func (c *Committer) lookInode(it *item, urgent bool, end func()) {
 		clean, err := c.settleRow(it.id.ino)
 		c.finish(it, clean, err)
 	default:
+		if until := c.late.until(p.key, p.spoiledBy(), p.from(), c.o.Now()); !until.IsZero() {
+			c.q.delay(it, until)
+			break
+		}
 		if other, ok := c.q.claim(it.id, p.keys()); !ok {
 			c.q.follow(it, other, c.o.Now())
 			break
@@ -255,6 +261,7 @@ func (c *Committer) save(ino uint64, key string) error {
 
 // run sends the request that a plan says is missing and records it.
 func (c *Committer) run(p plan, urgent bool) (clean bool, err error) {
+	p.urgent = urgent
 	switch p.kind {
 	case settle:
 		if err := c.settle(p); err != nil {
@@ -285,6 +292,9 @@ func (c *Committer) send(p plan, snap Snapshot) (clean bool, err error) {
 	var obj provider.Object
 	for try := 0; ; try++ {
 		obj, err = c.request(p, snap, md, cond)
+		if provider.Unanswered(err) {
+			c.noteLate(p.lateAs(cond), p.from(), p.key)
+		}
 		failpoint.Hit("commit.sent")
 		if cond.IsZero() || !provider.Is(err, provider.KindPrecondition) || errors.Is(err, transfer.ErrSource) || try == 3 {
 			break
@@ -343,6 +353,7 @@ func (c *Committer) intend(p *plan, parts bool) (tag string, err error) {
 			return ErrChanged
 		}
 		now.pieces = p.pieces
+		now.urgent = p.urgent
 		*p = now
 		if parts {
 			if err := tx.NoteUpload(catalog.Upload{Key: p.key}); err != nil {
@@ -390,7 +401,7 @@ func (c *Committer) settle(p plan) error {
 	}
 	failpoint.Hit("commit.settle")
 	if !ours {
-		return c.forgetIntent(p.n.Ino)
+		return c.forgetUnlessLate(p)
 	}
 	return c.cat.Update(func(tx *catalog.Tx) error {
 		n, err := tx.Get(p.n.Ino)
@@ -427,19 +438,18 @@ func (c *Committer) ours(n *catalog.Inode) (have provider.Object, ours, moved bo
 	if err != nil {
 		return have, false, false, err
 	}
-	tag := have.Metadata[provider.MetaPut]
-	copied := have.Version != "" && have.Version == n.Version && n.Key != n.PutKey
-	if tag != "" && tag == n.PutTag || copied {
+	if tag := have.Metadata[provider.MetaPut]; tag != "" && tag == n.PutTag {
 		return have, true, false, nil
 	}
-	if !c.caps.AtomicMove || n.Key == "" || n.Key == n.PutKey {
+	if n.Key == "" || n.Key == n.PutKey {
 		return have, false, false, nil
 	}
 	_, err = c.store.Stat(c.ctx, n.Key)
-	if provider.Is(err, provider.KindNotFound) {
-		return have, true, true, nil
+	if !provider.Is(err, provider.KindNotFound) {
+		return have, false, false, err // still there: what was to copy or move it can be sent again
 	}
-	return have, false, false, err
+	copied := have.Version != "" && have.Version == n.Version // without metadata of its own it has no tag
+	return have, c.caps.AtomicMove || copied, true, nil
 }
 
 // metadata is what is stored with an inode's object.
@@ -506,29 +516,29 @@ func (c *Committer) found(p plan, tag string) (have provider.Object, cond provid
 
 // request sends one request.
 func (c *Committer) request(p plan, snap Snapshot, md provider.Metadata, cond provider.Condition) (provider.Object, error) {
-	n := p.n
+	n, ctx := p.n, c.watched(c.sending(p.urgent), p.lateAs(cond), p.from(), p.key)
 	switch p.kind {
 	case putFile:
 		o := c.noted(p.key, transfer.Options{If: cond, Metadata: md, ContentType: n.ContentType})
 		if p.pieces != nil {
-			return transfer.Patch(c.ctx, c.store, p.key, snap, p.pieces, n.Key, n.Version, o)
+			return transfer.Patch(ctx, c.store, p.key, snap, p.pieces, n.Key, n.Version, o)
 		}
-		return transfer.Put(c.ctx, c.store, p.key, snap, snap.Size(), o)
+		return transfer.Put(ctx, c.store, p.key, snap, snap.Size(), o)
 	case putSymlink:
-		return c.store.Put(c.ctx, p.key, strings.NewReader(n.Target), int64(len(n.Target)), provider.PutOptions{If: cond, Metadata: md})
+		return c.store.Put(ctx, p.key, strings.NewReader(n.Target), int64(len(n.Target)), provider.PutOptions{If: cond, Metadata: md})
 	case putMarker:
-		return c.store.Put(c.ctx, p.key, bytes.NewReader(nil), 0,
+		return c.store.Put(ctx, p.key, bytes.NewReader(nil), 0,
 			provider.PutOptions{Metadata: md, ContentType: "application/x-directory"})
 	case moveFile:
-		return c.store.Move(c.ctx, n.Key, p.key)
+		return c.store.Move(ctx, n.Key, p.key)
 	case copyFile:
 		if !n.Known || !c.o.Attributes {
 			md = nil // kept as it is
 		}
-		return transfer.Copy(c.ctx, c.store, n.Key, p.key, n.StoredSz, n.Version,
+		return transfer.Copy(ctx, c.store, n.Key, p.key, n.StoredSz, n.Version,
 			c.noted(p.key, transfer.Options{Metadata: md, ContentType: n.ContentType}))
 	case copyMeta:
-		return transfer.Copy(c.ctx, c.store, n.Key, n.Key, n.StoredSz, n.Version,
+		return transfer.Copy(ctx, c.store, n.Key, n.Key, n.StoredSz, n.Version,
 			c.noted(p.key, transfer.Options{Metadata: md, ContentType: n.ContentType}))
 	}
 	return provider.Object{}, fmt.Errorf("no request for plan %d", p.kind)
@@ -660,6 +670,10 @@ func (c *Committer) mayRun(it *item) bool {
 	case c.content.Held(it.id.key) != 0:
 		c.q.hold(it, c.o.Now())
 	default:
+		if until := c.late.until(it.id.key, deleteSpoiledBy, source{}, c.o.Now()); !until.IsZero() {
+			c.q.delay(it, until)
+			break
+		}
 		other, ok := c.q.claim(it.id, keySet{writes: []string{it.id.key}})
 		if ok {
 			return true
@@ -677,6 +691,34 @@ func (c *Committer) mayDelete(key string) (first itemID, gone bool, err error) {
 	return first, gone, err
 }
 
+// sendDelete notes the intent and sends the request. urgent: somebody waits for it.
+func (c *Committer) sendDelete(keys []string, urgent bool) error {
+	err := c.cat.Update(func(tx *catalog.Tx) error {
+		for _, key := range keys {
+			if err := tx.MarkSent(key); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	err = c.store.Delete(c.watched(c.sending(urgent), lateDelete, source{}, keys...), provider.DeleteOptions{}, keys...)
+	if provider.Unanswered(err) {
+		c.noteLate(lateDelete, source{}, keys...)
+	}
+	return err
+}
+
+// sending returns the context of a request. What nobody waits for lets others go first.
+func (c *Committer) sending(urgent bool) context.Context {
+	if urgent {
+		return c.ctx
+	}
+	return limit.Background(c.ctx)
+}
+
 // delete deletes a batch of objects in one request, directories after what is in them.
 func (c *Committer) delete(batch []*item) {
 	keys := make([]string, len(batch))
@@ -684,7 +726,7 @@ func (c *Committer) delete(batch []*item) {
 		keys[i] = it.id.key
 	}
 	slices.SortFunc(keys, func(a, b string) int { return strings.Compare(b, a) })
-	err := c.store.Delete(c.ctx, provider.DeleteOptions{}, keys...)
+	err := c.sendDelete(keys, slices.ContainsFunc(batch, func(it *item) bool { return it.urged }))
 	failpoint.Hit("commit.deleted")
 	failed := map[string]error{}
 	named := provider.Failed(err)

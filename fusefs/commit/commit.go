@@ -75,6 +75,7 @@ type Options struct {
 	BackoffMax   time.Duration // 0: 30 s
 	Rules        pathrule.Rules
 	Patience     time.Duration // a request that gets no answer fails after about twice this, for now. 0: as the store has it
+	Progress     func()        // is called when a part of a large file has been taken. May be nil
 	Logger       *slog.Logger
 	Now          func() time.Time
 }
@@ -131,6 +132,7 @@ type Committer struct {
 
 	q       queue
 	scratch scratchSet
+	late    late
 	up      uploads
 
 	patchFrom int64 // tests make it small, and plan for small stores
@@ -158,6 +160,7 @@ func (c *Committer) Start() error {
 		if err != nil {
 			return err
 		}
+		c.noteSent(dirty, doomed)
 		for _, n := range dirty {
 			c.Touch(n.Ino)
 		}

@@ -156,6 +156,12 @@ func (k *contents) fill(ctx context.Context, n *catalog.Inode) error {
 		return nil
 	}
 	all, err := k.fetch(ctx, n.Ino)
+	k.mu.Lock()
+	absent = f.absent
+	k.mu.Unlock()
+	if !absent {
+		return nil // filled by somebody else, after whom the object may have gone
+	}
 	if err != nil {
 		return fmt.Errorf("the bytes of %s are lost: %w", n.Key, err)
 	}

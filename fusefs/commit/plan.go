@@ -36,6 +36,7 @@ type plan struct {
 	held    bool             // an object is known to be at key, with version over (empty: not known which)
 	patch   bool             // of putFile: what is stored may be copied from
 	pieces  []transfer.Piece // of putFile: what is sent and what is copied; nil: the whole is sent
+	urgent  bool             // somebody waits for it
 }
 
 func (p plan) keys() keySet {

@@ -347,6 +347,14 @@ func (q *queue) block(it *item, on itemID, now time.Time) (circle []itemID) {
 	return nil
 }
 
+// delay puts an item that was taken back until a time, whoever waits for it.
+func (q *queue) delay(it *item, until time.Time) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	delete(q.keys, it.id)
+	q.place(it, until)
+}
+
 // follow puts an item that was taken aside until the request of another one has ended.
 func (q *queue) follow(it *item, on itemID, now time.Time) {
 	q.mu.Lock()

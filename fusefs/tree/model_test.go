@@ -4,10 +4,12 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"maps"
 	"strconv"
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"pgregory.net/rapid"
 
@@ -203,7 +205,9 @@ func TestSoakTreeIsAFilesystem(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			rapid.Check(t, func(rt *rapid.T) {
 				store := newModelStore(caps)
-				m := openTree(t, store, Options{})
+				faults, failing := failingStore(store)
+				// A request that got no answer is waited for so long as a third of the timeout.
+				m := openTree(t, failing, Options{IOTimeout: 1500 * time.Millisecond})
 				m.t = rt
 				defer func() { m.Tree.Close() }()
 				want := model{}
@@ -214,7 +218,7 @@ func TestSoakTreeIsAFilesystem(t *testing.T) {
 						rt.Fatalf("%s: %v, want %v", what, got, want)
 					}
 				}
-				rt.Repeat(map[string]func(*rapid.T){
+				steps := map[string]func(*rapid.T){
 					"write": func(rt *rapid.T) {
 						p := path.Draw(rt, "path")
 						serial++
@@ -238,7 +242,7 @@ func TestSoakTreeIsAFilesystem(t *testing.T) {
 						compare("mv "+a+" "+b, m.mv(a, b), want.mv(a, b))
 					},
 					"flush": func(rt *rapid.T) {
-						m.flush()
+						m.flushAnyway()
 						if err := want.checkStore(t, store); err != nil {
 							rt.Fatalf("store: %v", err)
 						}
@@ -246,7 +250,7 @@ func TestSoakTreeIsAFilesystem(t *testing.T) {
 					"crash":   func(rt *rapid.T) { m = m.crash() },
 					"remount": func(rt *rapid.T) { m.close(); m = m.again(m.opts) },
 					"new machine": func(rt *rapid.T) {
-						m.flush()
+						m.flushAnyway()
 						m.close()
 						o := m.opts
 						o.CacheDir = ""
@@ -257,8 +261,10 @@ func TestSoakTreeIsAFilesystem(t *testing.T) {
 							rt.Fatalf("mount: %v", err)
 						}
 					},
-				})
-				m.flush()
+				}
+				maps.Copy(steps, moreSteps(t, &m, want, store, faults, &serial, compare))
+				rt.Repeat(steps)
+				m.flushAnyway()
 				if err := want.checkStore(t, store); err != nil {
 					rt.Fatalf("store at the end: %v", err)
 				}

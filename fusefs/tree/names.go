@@ -344,7 +344,7 @@ func (t *Tree) detach(tx *catalog.Tx, row *catalog.Inode) error {
 	}
 	if key := row.PutKey; key != "" && key != row.Key {
 		// A request that is under way, or was when the last process died: it may have made an object, or may yet.
-		if err := tx.Doom(key, "", now); err != nil {
+		if err := tx.DoomSent(key, "", now, catalog.SentWrite); err != nil {
 			return err
 		}
 		tx.After(func() { t.commit.TouchDoomed(key) })

@@ -181,7 +181,7 @@ func Open(ctx context.Context, o Options) (_ *Tree, err error) {
 	}
 	t.commit = commit.New(o.Store, t.cat, t, commit.Options{Writeback: o.Writeback, WritebackMax: o.WritebackMax,
 		Parallel: o.Parallel, Attributes: o.Attributes == AttributesFull, DirMode: o.DirMode, UID: o.UID, GID: o.GID,
-		Rules: o.Rules, Patience: o.IOTimeout / 3, Logger: o.Logger, Now: o.Now})
+		Rules: o.Rules, Patience: o.IOTimeout / 3, Progress: t.stage.Progress, Logger: o.Logger, Now: o.Now})
 	if o.ReadOnly {
 		return t, nil
 	}

@@ -554,7 +554,7 @@ func TestARequestWhoseAnswerIsLostIsSettled(t *testing.T) {
 				change(&all)
 				inner := mem.New(mem.Options{Capabilities: all})
 				f := faulty.New(strict{inner}, faulty.Options{})
-				m := openTree(t, f, Options{})
+				m := openTree(t, f, Options{IOTimeout: 1500 * time.Millisecond}) // what is late is waited for a third of it
 				defer func() { m.Tree.Close() }()
 				renames := strings.HasPrefix(c.op, "copy") || c.op == "delete"
 				if renames {

@@ -36,6 +36,9 @@ func (p *Provider) do(ctx context.Context, r request, try func(context.Context, 
 		if ambiguous && r.settle != nil && (provider.Is(err, provider.KindPrecondition) || provider.Is(err, provider.KindNotFound)) {
 			return p.settled(ctx, r, err)
 		}
+		if provider.Unanswered(err) {
+			noteUnanswered(ctx)
+		}
 		if provider.Is(err, provider.KindUnavailable) {
 			ambiguous = true
 			if r.once {
@@ -125,5 +128,6 @@ func (d *watchdog) explain(op, key string, err error) error {
 	if err == nil || d == nil || d.inner.Err() == nil || d.outer.Err() != nil || !errors.Is(err, context.Canceled) {
 		return err
 	}
-	return &provider.Error{Op: op, Key: key, Kind: provider.KindUnavailable, Err: fmt.Errorf("no sign of life for %v", d.timeout)}
+	return &provider.Error{Op: op, Key: key, Kind: provider.KindUnavailable, Unanswered: true,
+		Err: fmt.Errorf("no sign of life for %v", d.timeout)}
 }

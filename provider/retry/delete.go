@@ -10,7 +10,7 @@ import (
 func (p *Provider) Delete(ctx context.Context, opts provider.DeleteOptions, keys ...string) error {
 	var good, bad provider.DeleteErrors // of the last attempt: may pass; of all: for good
 	left := keys
-	r := request{op: "delete", key: first(keys), slow: len(keys) > p.Capabilities().MaxDeleteBatch}
+	r := request{op: "delete", key: only(keys), slow: len(keys) > p.Capabilities().MaxDeleteBatch}
 	err := p.do(ctx, r, func(ctx context.Context, _ *watchdog) error {
 		good = nil
 		err := p.inner.Delete(ctx, opts, left...)
@@ -38,8 +38,9 @@ func (p *Provider) Delete(ctx context.Context, opts provider.DeleteOptions, keys
 	return provider.NewDeleteError(append(bad, good...))
 }
 
-func first(keys []string) string {
-	if len(keys) == 0 {
+// only returns the key when there is one. An error that names one of several would say that the others are deleted.
+func only(keys []string) string {
+	if len(keys) != 1 {
 		return ""
 	}
 	return keys[0]

@@ -22,3 +22,18 @@ func patient(ctx context.Context, d time.Duration) time.Duration {
 	}
 	return d
 }
+
+// unansweredKey is the context's key for WithUnanswered.
+type unansweredKey struct{}
+
+// WithUnanswered returns a context whose requests call f whenever an attempt got no answer: it may yet take effect, even
+// when a repeat has succeeded since.
+func WithUnanswered(ctx context.Context, f func()) context.Context {
+	return context.WithValue(ctx, unansweredKey{}, f)
+}
+
+func noteUnanswered(ctx context.Context) {
+	if f, ok := ctx.Value(unansweredKey{}).(func()); ok {
+		f()
+	}
+}

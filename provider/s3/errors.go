@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -167,7 +168,7 @@ func (s *store) fail(ctx context.Context, op, key string, err error) error {
 	case !a.came() && !sent(err):
 		return &provider.Error{Op: op, Key: key, Kind: provider.KindOther, Err: hideContext(err)}
 	case !a.came():
-		return &provider.Error{Op: op, Key: key, Kind: provider.KindUnavailable, Err: transportCause(err)}
+		return &provider.Error{Op: op, Key: key, Kind: provider.KindUnavailable, Unanswered: !refusedConnection(err), Err: transportCause(err)}
 	}
 	var unreadable *smithy.DeserializationError
 	if a.code == "" && errors.As(err, &unreadable) {
@@ -186,7 +187,14 @@ func (s *store) fail(ctx context.Context, op, key string, err error) error {
 			text = fmt.Sprintf("the bucket %s is not in the region %s: set region to the bucket's own: %s", s.cfg.Bucket, s.region, text)
 		}
 	}
-	return &provider.Error{Op: op, Key: key, Kind: kind, RetryAfter: retryAfter(a.header, time.Now()), Err: &cause{text, err}}
+	return &provider.Error{Op: op, Key: key, Kind: kind, RetryAfter: retryAfter(a.header, time.Now()), Err: &cause{text, err},
+		Unanswered: a.status == http.StatusGatewayTimeout || a.status == http.StatusBadGateway} // of somebody before the store
+}
+
+// refusedConnection reports whether a request never left: nobody listens.
+func refusedConnection(err error) bool {
+	var dial *net.OpError
+	return errors.As(err, &dial) && dial.Op == "dial"
 }
 
 // sent reports whether a request was tried at all, and did not fail before in the SDK.
