@@ -56,7 +56,8 @@ func (r *rawFS) SetAttr(interrupt <-chan struct{}, in *fuse.SetAttrIn, out *fuse
 		if err != nil {
 			return r.status(req, err)
 		}
-		if mode, differs := unprivileged(attr.Mode); differs {
+		mode, differs := unprivileged(&in.InHeader, attr)
+		if differs && (!asksNothing(in) || in.InHeader.Uid == 0 || in.InHeader.Uid == attr.UID) {
 			set.Mode = &mode
 		}
 	}
@@ -115,34 +116,39 @@ func wantedAttributes(in *fuse.SetAttrIn) tree.SetAttr {
 
 // dropsPrivileges reports whether a SETATTR takes the set-user-id and set-group-id bits from a file, by
 // FUSE_HANDLE_KILLPRIV_V2: a truncation by somebody without CAP_FSETID, of which the kernel tells, and every change of
-// owner. A mode in the same request is what the caller wants.
+// owner, one that changes neither too (asksNothing). A mode in the same request is what the caller wants.
 func dropsPrivileges(in *fuse.SetAttrIn) bool {
 	if in.Valid&fuse.FATTR_MODE != 0 {
 		return false
 	}
-	return in.Valid&(fuse.FATTR_UID|fuse.FATTR_GID) != 0 || in.Valid&fuse.FATTR_KILL_SUIDGID != 0
+	return in.Valid&(fuse.FATTR_UID|fuse.FATTR_GID|fuse.FATTR_KILL_SUIDGID) != 0 || asksNothing(in)
 }
 
-// unprivileged returns the mode that a file has without set-user-id and set-group-id, and whether it differs. (Set-group-id
-// of a file that its group may not execute is no privilege but the mark of mandatory locking.)
-func unprivileged(mode uint32) (uint32, bool) {
-	if mode&syscall.S_IFMT != syscall.S_IFREG {
-		return mode, false
+// asksNothing reports whether a SETATTR names no attribute: chown(2) of neither owner nor group, by anybody, and the
+// kernel's preparation of a write or fallocate(2) to a file with these bits, which says itself whether they go.
+func asksNothing(in *fuse.SetAttrIn) bool { return in.Valid&^(fuse.FATTR_FH|fuse.FATTR_LOCKOWNER) == 0 }
+
+// unprivileged returns the mode that a file has without set-user-id and set-group-id when the caller changes it, and
+// whether it differs. Set-group-id of a file that its group may not execute stays for members of the group, as on Linux's
+// own filesystems; of the caller's groups a request tells one.
+func unprivileged(caller *fuse.InHeader, attr tree.Attr) (uint32, bool) {
+	if attr.Mode&syscall.S_IFMT != syscall.S_IFREG {
+		return attr.Mode, false
 	}
 	bits := uint32(syscall.S_ISUID)
-	if mode&syscall.S_IXGRP != 0 {
+	if attr.Mode&syscall.S_IXGRP != 0 || caller.Uid != 0 && caller.Gid != attr.GID {
 		bits |= syscall.S_ISGID
 	}
-	return mode &^ bits & 0o7777, mode&bits != 0
+	return attr.Mode &^ bits & 0o7777, attr.Mode&bits != 0
 }
 
 // dropPrivileges takes them from a file that somebody without CAP_FSETID changes, and returns its attributes.
-func (r *rawFS) dropPrivileges(ctx context.Context, ino uint64) (tree.Attr, error) {
+func (r *rawFS) dropPrivileges(ctx context.Context, caller *fuse.InHeader, ino uint64) (tree.Attr, error) {
 	attr, err := r.ns.GetAttr(ctx, ino)
 	if err != nil {
 		return attr, err
 	}
-	mode, differs := unprivileged(attr.Mode)
+	mode, differs := unprivileged(caller, attr)
 	if !differs {
 		return attr, nil
 	}

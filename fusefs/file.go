@@ -14,12 +14,21 @@ import (
 func (r *rawFS) Create(interrupt <-chan struct{}, in *fuse.CreateIn, name string, out *fuse.CreateOut) fuse.Status {
 	req := r.begin(opCreate, interrupt, &in.InHeader)
 	defer req.end()
-	attr, h, err := r.ns.Create(req, caller(&in.InHeader), in.NodeId, name, in.Mode&0o7777, in.Flags)
+	truncates := in.OpenFlags&fuse.OPEN_KILL_SUIDGID != 0 // by somebody without CAP_FSETID, if the file is there
+	flags := in.Flags
+	if truncates {
+		flags |= syscall.O_EXCL // a new file keeps the mode that it is made with
+	}
+	attr, h, err := r.ns.Create(req, caller(&in.InHeader), in.NodeId, name, in.Mode&0o7777, flags)
+	existed := truncates && errors.Is(err, syscall.EEXIST)
+	if existed {
+		attr, h, err = r.ns.Create(req, caller(&in.InHeader), in.NodeId, name, in.Mode&0o7777, in.Flags)
+	}
 	if err != nil {
 		return r.status(req, err)
 	}
-	if in.OpenFlags&fuse.OPEN_KILL_SUIDGID != 0 {
-		if attr, err = r.dropPrivileges(req, attr.Ino); err != nil {
+	if existed {
+		if attr, err = r.dropPrivileges(req, &in.InHeader, attr.Ino); err != nil {
 			h.Release()
 			return r.status(req, err)
 		}
@@ -38,7 +47,7 @@ func (r *rawFS) Open(interrupt <-chan struct{}, in *fuse.OpenIn, out *fuse.OpenO
 		return r.status(req, err)
 	}
 	if in.Mode&fuse.OPEN_KILL_SUIDGID != 0 {
-		if _, err := r.dropPrivileges(req, in.NodeId); err != nil {
+		if _, err := r.dropPrivileges(req, &in.InHeader, in.NodeId); err != nil {
 			h.Release()
 			return r.status(req, err)
 		}
@@ -83,7 +92,7 @@ func (r *rawFS) Write(interrupt <-chan struct{}, in *fuse.WriteIn, data []byte) 
 		return 0, r.notOpen(req)
 	}
 	if in.WriteFlags&fuse.WRITE_KILL_SUIDGID != 0 {
-		if _, err := r.dropPrivileges(req, in.NodeId); err != nil {
+		if _, err := r.dropPrivileges(req, &in.InHeader, in.NodeId); err != nil {
 			return 0, r.status(req, err)
 		}
 	}
@@ -101,6 +110,11 @@ func (r *rawFS) Fallocate(interrupt <-chan struct{}, in *fuse.FallocateIn) fuse.
 	h := r.handles.get(in.Fh)
 	if h == nil {
 		return r.notOpen(req)
+	}
+	if in.Uid != 0 { // the kernel does not say who has CAP_FSETID
+		if _, err := r.dropPrivileges(req, &in.InHeader, in.NodeId); err != nil {
+			return r.status(req, err)
+		}
 	}
 	return r.status(req, h.Allocate(req, int64(in.Offset), int64(in.Length), in.Mode))
 }

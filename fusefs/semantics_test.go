@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"syscall"
 	"testing"
@@ -117,6 +118,25 @@ func asNobody(t *testing.T, script string) {
 	}
 }
 
+// asNobodys makes a system call on a thread of that user, which ends with it.
+func asNobodys(t *testing.T, call func() error) {
+	t.Helper()
+	done := make(chan error)
+	go func() {
+		runtime.LockOSThread()
+		for _, id := range []uintptr{unix.SYS_SETRESGID, unix.SYS_SETRESUID} {
+			if _, _, errno := unix.RawSyscall(id, 65534, 65534, 65534); errno != 0 {
+				done <- errno
+				return
+			}
+		}
+		done <- call()
+	}()
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+}
+
 // publicDir returns a temporary directory that every user can reach.
 func publicDir(t *testing.T) string {
 	t.Helper()
@@ -146,9 +166,36 @@ func TestSetUserIDIsCleared(t *testing.T) {
 		{"write by a user", 0o6777, func() { asNobody(t, "echo more >> "+file) }, 0o777},
 		{"truncation at open by a user", 0o6777, func() { asNobody(t, ": > "+file) }, 0o777},
 		{"truncate by a user", 0o6777, func() { asNobody(t, "truncate -s 3 "+file) }, 0o777},
-		{"set-group-id without execution stays", 0o6767, func() { asNobody(t, "echo more >> "+file) }, 0o2767},
+		{"write by a user of another group", 0o6767, func() { asNobody(t, "echo more >> "+file) }, 0o767},
+		{"set-group-id without execution stays for its group", 0o6767, func() {
+			if err := os.Chown(file, 0, 65534); err != nil {
+				t.Fatal(err)
+			}
+			if err := unix.Chmod(file, 0o6767); err != nil {
+				t.Fatal(err)
+			}
+			asNobody(t, "echo more >> "+file)
+		}, 0o2767},
+		{"allocation by a user", 0o6777, func() { asNobody(t, "fallocate -l 10 "+file) }, 0o777},
 		{"write by root keeps it", 0o6777, func() { write(t, file, "root") }, 0o6777},
 		{"chown", 0o6777, func() { chown(t, file, 65534) }, 0o777},
+		{"chown that changes nothing", 0o6777, func() {
+			if err := os.Chown(file, -1, -1); err != nil {
+				t.Fatal(err)
+			}
+		}, 0o777},
+		{"chown that changes nothing, by another user", 0o6777, func() {
+			asNobodys(t, func() error { return unix.Chown(file, -1, -1) })
+		}, 0o6777},
+		{"creation that would truncate", 0o777, func() {
+			if err := errors.Join(os.Remove(file), os.Chmod(m.dir, 0o777)); err != nil {
+				t.Fatal(err)
+			}
+			asNobodys(t, func() error {
+				fd, err := unix.Open(file, unix.O_CREAT|unix.O_TRUNC|unix.O_WRONLY, 0o2770)
+				return errors.Join(err, unix.Close(fd))
+			})
+		}, 0o2750},
 		{"reading keeps it", 0o6777, func() { asNobody(t, "cat "+file) }, 0o6777},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

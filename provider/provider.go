@@ -254,6 +254,7 @@ type Capabilities struct {
 	MaxParts       int
 	MaxKey         int // bytes of a key
 	MaxComponent   int // bytes of a key's component between slashes
+	MaxMarker      int // bytes of the last component of a directory marker, if that is less than MaxComponent; else 0
 	MaxMetadata    int // bytes of all metadata keys and values
 	MaxListPage    int // objects in a page
 	MaxDeleteBatch int // keys of one Delete that travel in one request; at least 1

@@ -52,6 +52,7 @@ func report(s tree.Status, counts observe.Snapshot) life.Report {
 		Stage:    stageReport(s.Stage),
 		Requests: control.Requests{ByKind: map[string]control.RequestKind{}, InFlight: counts.InFlight},
 	}
+	r.Hidden = s.Hidden
 	if oldest := s.Pending.Oldest; !oldest.IsZero() {
 		r.Pending.Oldest = &oldest
 	}

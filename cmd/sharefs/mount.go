@@ -141,7 +141,7 @@ func existing(dir string) (string, error) {
 		return "", exit.Errorf(exit.Mountpoint, "mountpoint %s does not exist: make it with: mkdir -p %s", dir, dir)
 	}
 	if err != nil {
-		return "", exit.Errorf(exit.Mountpoint, "mountpoint %s: %w", dir, err)
+		return "", exit.Errorf(exit.Mountpoint, "mountpoint %q: %w", dir, err)
 	}
 	if _, mounted, err := mountpoint.Top(name); err != nil || mounted {
 		return name, err // not touched: its daemon may be gone, or hang

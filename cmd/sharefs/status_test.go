@@ -23,6 +23,7 @@ func full() control.Status {
 		Stage:   control.Stage{Size: 5 << 20, MaxSize: 64 << 20, KeepFree: 3 << 20, Free: 4 << 20, Waiting: 2, Since: &at},
 		Requests: control.Requests{ByKind: map[string]control.RequestKind{"put": {Count: 1234, Errors: 2, BytesIn: 1, BytesOut: 2, P50ms: 3, P99ms: 4}, "list": {Count: 1}},
 			InFlight: 1},
+		Hidden: 6,
 		Errors: []control.LogLine{{Time: at, Level: "warn", Message: "refused"}},
 	}
 }
@@ -100,6 +101,7 @@ func TestJSONOfStatusKeepsItsNames(t *testing.T) {
         },
         "in_flight": 1
       },
+      "hidden_keys": 6,
       "errors": [
         {
           "time": "2030-01-02T03:04:05Z",
@@ -131,6 +133,7 @@ func TestStatusForPeople(t *testing.T) {
 		"  cache     1.0 GiB of 10 GiB on disk, 1.0 MiB in memory, hit rate 75.0 %\n" +
 		"  staged    5.0 MiB of 64 MiB on disk, which has 4.0 MiB free and keeps 3.0 MiB; full for 1m0s, 2 writers wait\n" +
 		"  requests  list 1, put 1,234 (2 failed)\n" +
+		"  hidden    6 keys of the store that are no path, or have the name of a directory\n" +
 		"  warn      " + since + " refused\n" +
 		"  cache dir /c\n" +
 		"  log       /l\n"

@@ -56,6 +56,9 @@ func mountText(b *bytes.Buffer, s control.Status, now time.Time) {
 	line(b, "cache", cacheText(s.Cache))
 	line(b, "staged", stageText(s.Stage, now))
 	line(b, "requests", requestsText(s.Requests))
+	if s.Hidden > 0 {
+		line(b, "hidden", fmt.Sprintf("%s keys of the store that are no path, or have the name of a directory", humanize.Comma(s.Hidden)))
+	}
 	for _, e := range s.Errors {
 		line(b, e.Level, e.Time.Local().Format(time.DateTime)+" "+e.Message)
 	}

@@ -197,8 +197,41 @@ func (c *Committer) doom(tx *catalog.Tx, key string, v provider.Version, since t
 	return tx.Doom(key, v, since)
 }
 
+// outdated returns the items of a circle that need not wait for the next one any more: an item that waits is not looked
+// at when names change.
+func (c *Committer) outdated(circle []itemID) (list []itemID, err error) {
+	err = c.cat.View(func(tx *catalog.Tx) error {
+		for i, id := range circle {
+			var first itemID
+			if id.ino == 0 {
+				var err error
+				if first, _, err = c.planDelete(tx, id.key); err != nil {
+					return err
+				}
+			} else {
+				p, err := c.planInode(tx, id.ino)
+				if err != nil {
+					return err
+				}
+				first = p.first
+			}
+			if first != circle[(i+1)%len(circle)] {
+				list = append(list, id)
+			}
+		}
+		return nil
+	})
+	return list, err
+}
+
 // giveWay breaks a circle of items that wait for each other: one of them gives up the object that it is to leave anyway.
 func (c *Committer) giveWay(circle []itemID) error {
+	if free, err := c.outdated(circle); err != nil {
+		return err
+	} else if len(free) > 0 {
+		c.q.unblock(free, c.o.Now())
+		return ErrChanged
+	}
 	for _, id := range circle {
 		var leaves string
 		err := c.cat.View(func(tx *catalog.Tx) error {

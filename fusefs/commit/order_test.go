@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"sharefs/provider"
@@ -38,6 +39,7 @@ func TestChangesOfNamesReachTheStore(t *testing.T) {
 	patch := func(path string) do { return func(b *bed) error { return done(b.patch(path, "NEW")) } }
 	link := func(path, to string) do { return func(b *bed) error { return done(b.symlink(path, to)) } }
 	chmod := func(path string, mode uint32) do { return func(b *bed) error { return b.chmod(path, mode) } }
+	later := func(b *bed) error { time.Sleep(600 * time.Millisecond); synctest.Wait(); return nil } // more than half of Writeback
 	for _, tc := range []struct {
 		name   string
 		before []string
@@ -82,6 +84,8 @@ func TestChangesOfNamesReachTheStore(t *testing.T) {
 		{"mode of a directory that moves", []string{"d/", "d/f"}, []do{chmod("d", 0o700), mv("d", "e")}},
 		{"directory gets a mode, and what made it goes", []string{"d/", "d/x", "q", "d2"}, []do{
 			rm("d/x"), mkdir("d/x"), chmod("d", 0o700), mv("q", "d/x/g"), mv("d2", "q")}},
+		{"what waits to replace an object goes elsewhere, where the object is in its way", []string{"d/", "d/f"}, []do{
+			rm("d/f"), later, write("d/f"), later, mv("d/f", "t"), rm("d"), mv("t", "d")}},
 		{"a long chain through files and directories", []string{"f1", "d/", "d/x", "q"}, []do{
 			rm("d/x"), mkdir("d/x"), mv("q", "d/x/g"), mv("f1", "q"), mkdir("f1"), chmod("f1", 0o700)}},
 	} {

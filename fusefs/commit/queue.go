@@ -355,6 +355,17 @@ func (q *queue) delay(it *item, until time.Time) {
 	q.place(it, until)
 }
 
+// unblock looks again at items that wait for another one.
+func (q *queue) unblock(ids []itemID, now time.Time) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for _, id := range ids {
+		if it := q.items[id]; it != nil && it.state == blocked {
+			q.soon(it, now)
+		}
+	}
+}
+
 // follow puts an item that was taken aside until the request of another one has ended.
 func (q *queue) follow(it *item, on itemID, now time.Time) {
 	q.mu.Lock()

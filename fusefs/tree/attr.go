@@ -14,6 +14,19 @@ import (
 	"sharefs/provider"
 )
 
+// stat returns an inode's attributes. The kernel keeps them, unless a change began after it asked; so they tell of every
+// change that ended before. The node is taken before the row is read: what one that is gone by then knew is in the row.
+func (t *Tree) stat(ctx context.Context, ino uint64) (Attr, error) {
+	if n := t.acquireOpen(ino); n != nil {
+		defer t.release(n)
+	}
+	row, err := t.knownAttrs(ctx, ino)
+	if err != nil {
+		return Attr{}, err
+	}
+	return t.attrOf(row), nil
+}
+
 // attrOf returns a row's attributes, with what only memory knows of an open file.
 func (t *Tree) attrOf(row *catalog.Inode) Attr {
 	a := Attr{Ino: row.Ino, Mode: row.Mode, Nlink: 1, UID: row.UID, GID: row.GID, Size: row.Size,
@@ -35,6 +48,11 @@ func (t *Tree) attrOf(row *catalog.Inode) Attr {
 		n.attrMu.Lock()
 		defer n.attrMu.Unlock()
 		copied := *row
+		if !n.changed { // what memory knew may have gone to the row since that was read
+			if now, err := n.row(); err == nil {
+				copied = *now
+			}
+		}
 		n.overlay(&copied, f)
 		a.Size, a.Mtime, a.Ctime, a.Blocks = copied.Size, copied.Mtime, copied.Ctime, f.Blocks()
 	}
@@ -43,11 +61,8 @@ func (t *Tree) attrOf(row *catalog.Inode) Attr {
 
 // GetAttr returns an inode's attributes.
 func (t *Tree) GetAttr(ctx context.Context, ino uint64) (Attr, error) {
-	row, err := t.knownAttrs(ctx, ino)
-	if err != nil {
-		return Attr{}, errGone(err)
-	}
-	return t.attrOf(row), nil
+	a, err := t.stat(ctx, ino)
+	return a, errGone(err)
 }
 
 // SetAttr changes attributes.

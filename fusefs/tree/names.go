@@ -86,13 +86,11 @@ func (t *Tree) Lookup(ctx context.Context, parent uint64, name string) (Attr, er
 			}
 			continue
 		}
-		if row, err = t.knownAttrs(ctx, row.Ino); catalog.IsNotFound(err) {
-			return Attr{}, syscall.ENOENT
+		a, err := t.stat(ctx, row.Ino)
+		if catalog.IsNotFound(err) {
+			err = syscall.ENOENT
 		}
-		if err != nil {
-			return Attr{}, err
-		}
-		return t.attrOf(row), nil
+		return a, err
 	}
 }
 
@@ -116,6 +114,9 @@ func (t *Tree) checkName(tx *catalog.Tx, dir *catalog.Inode, name string, isDir 
 	component := keycodec.Encode(name)
 	if len(name) > maxName || t.caps.MaxComponent > 0 && len(component) > t.caps.MaxComponent {
 		return syscall.ENAMETOOLONG
+	}
+	if isDir && t.caps.MaxMarker > 0 && len(component) > t.caps.MaxMarker {
+		return syscall.ENAMETOOLONG // an empty one could not be stored
 	}
 	if t.caps.MaxKey == 0 {
 		return nil
@@ -432,26 +433,37 @@ func (t *Tree) ReadDir(ctx context.Context, ino, offset uint64, emit func(DirEnt
 	if err := t.complete(ctx, ino); err != nil {
 		return err
 	}
-	const batch = 256
-	for {
-		var rows []*catalog.Inode
-		err := t.cat.View(func(tx *catalog.Tx) (err error) {
-			rows, err = tx.Children(ino, offset, batch)
+	for more := true; more; {
+		var err error
+		if offset, more, err = t.readDirBatch(ino, offset, emit); err != nil {
 			return err
-		})
-		if err != nil {
-			return err
-		}
-		for _, row := range rows {
-			if !emit(t.entryOf(row)) {
-				return nil
-			}
-			offset = row.Ino
-		}
-		if len(rows) < batch {
-			return nil
 		}
 	}
+	return nil
+}
+
+// readDirBatch emits some entries, and says where and whether there are more to be emitted. As in stat, nodes are taken
+// before rows are read.
+func (t *Tree) readDirBatch(ino, offset uint64, emit func(DirEntry) bool) (next uint64, more bool, err error) {
+	for _, n := range t.openNodes() {
+		defer t.release(n)
+	}
+	const batch = 256
+	var rows []*catalog.Inode
+	err = t.cat.View(func(tx *catalog.Tx) (err error) {
+		rows, err = tx.Children(ino, offset, batch)
+		return err
+	})
+	if err != nil {
+		return offset, false, err
+	}
+	for _, row := range rows {
+		if !emit(t.entryOf(row)) {
+			return offset, false, nil
+		}
+		offset = row.Ino
+	}
+	return offset, len(rows) == batch, nil
 }
 
 func (t *Tree) entryOf(row *catalog.Inode) DirEntry {

@@ -56,6 +56,17 @@ func (t *Tree) acquire(ino uint64) *node {
 	return n
 }
 
+// acquireOpen returns the node of an inode that is open or being stored, in use; else nil.
+func (t *Tree) acquireOpen(ino uint64) *node {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	n := t.nodes[ino]
+	if n != nil {
+		n.refs++
+	}
+	return n
+}
+
 // openNodes returns every node, in use.
 func (t *Tree) openNodes() []*node {
 	t.mu.Lock()

@@ -296,3 +296,53 @@ func TestAListingThatComesTooLateChangesNothing(t *testing.T) {
 	s.list = func(string) { t.Error("it is listed again, and may have been changed meanwhile") }
 	must(t, m.once(ctx, m.loads, Root, func(ctx context.Context) error { return m.list(ctx, Root) }))
 }
+
+// TestStatTellsOfEveryChangeThatEndedBefore: the kernel keeps what it is told for an hour, unless a change began later.
+func TestStatTellsOfEveryChangeThatEndedBefore(t *testing.T) {
+	m := openTree(t, mem.New(mem.Options{}), Options{Writeback: time.Millisecond})
+	must(t, m.write("f", ""))
+	ino, err := m.walk("f")
+	must(t, err)
+	var written atomic.Int64 // bytes
+	stop := make(chan struct{})
+	looks := map[string]func() (Attr, error){
+		"getattr": func() (Attr, error) { return m.GetAttr(ctx, ino) },
+		"lookup":  func() (Attr, error) { return m.Lookup(ctx, Root, "f") },
+		"readdir": func() (a Attr, err error) {
+			err = m.ReadDir(ctx, Root, 0, func(e DirEntry) bool { a = *e.Attr; return true })
+			return a, err
+		},
+	}
+	var wg sync.WaitGroup
+	for name, look := range looks {
+		wg.Go(func() {
+			var last time.Time
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				least := written.Load()
+				a, err := look()
+				if err != nil || a.Size < least || a.Mtime.Before(last) {
+					t.Errorf("%s: size %d after %d bytes were written, modified %v after %v; %v", name, a.Size, least, a.Mtime, last, err)
+					return
+				}
+				last = a.Mtime
+			}
+		})
+	}
+	for n := range int64(1500) {
+		h, err := m.open("f", syscall.O_WRONLY)
+		must(t, err)
+		_, err = h.WriteAt(ctx, []byte("x"), n)
+		must(t, err)
+		written.Store(n + 1)
+		must(t, h.Flush(ctx))
+		h.Release()
+	}
+	close(stop)
+	wg.Wait()
+	m.close()
+}

@@ -102,6 +102,25 @@ var keyCases = []testCase{
 		t.wantContent(key, []byte("x"))
 		t.wantListed(provider.ListOptions{Prefix: t.prefix, Flat: true}, t.withDirs([]string{key}))
 	}},
+	{"names of files and directory markers as long as the store takes", func(t *tester) {
+		longest := 255
+		if t.caps.MaxComponent > 0 {
+			longest = min(longest, t.caps.MaxComponent)
+		}
+		marker := longest
+		if t.caps.MaxMarker > 0 {
+			marker = min(marker, t.caps.MaxMarker)
+			refused := t.prefix + strings.Repeat("r", t.caps.MaxMarker+1) + "/"
+			_, err := t.p.Put(t.ctx, refused, strings.NewReader(""), 0, provider.PutOptions{})
+			t.wantError(err, "put", provider.KindInvalid, refused)
+		}
+		file, dir := t.prefix+strings.Repeat("f", longest), t.prefix+strings.Repeat("d", marker)+"/"
+		t.putString(file, "x")
+		t.putString(dir, "")
+		opts := provider.ListOptions{Prefix: t.prefix}
+		t.wantListed(opts, t.expected([]string{file, dir}, opts))
+		t.wantContent(file, []byte("x"))
+	}},
 }
 
 // takenKeys returns the full nasty keys that this store holds.

@@ -57,7 +57,7 @@ var storeCases = []testCase{
 		}
 		for name, n := range map[string]int64{"MaxObjectSize": caps.MaxObjectSize, "MaxPutSize": caps.MaxPutSize,
 			"MaxCopySize": caps.MaxCopySize, "MinPartSize": caps.MinPartSize, "MaxPartSize": caps.MaxPartSize,
-			"MaxParts": int64(caps.MaxParts), "MaxKey": int64(caps.MaxKey), "MaxComponent": int64(caps.MaxComponent),
+			"MaxParts": int64(caps.MaxParts), "MaxKey": int64(caps.MaxKey), "MaxComponent": int64(caps.MaxComponent), "MaxMarker": int64(caps.MaxMarker),
 			"MaxMetadata": int64(caps.MaxMetadata), "MaxListPage": int64(caps.MaxListPage), "TimeGrain": int64(caps.TimeGrain)} {
 			if n < 0 {
 				t.Errorf("%s is %d, want 0 or more", name, n)

@@ -159,6 +159,18 @@ func (p *prober) longComponent(ctx context.Context) error {
 	return p.unlessRefused(ctx, err)
 }
 
+// longMarker finds out whether a marker's name may be as long as a file's. A store that may not hold one says that the
+// request is wrong, not that there is no such key.
+func (p *prober) longMarker(ctx context.Context) error {
+	long := p.cfg.Prefix + provider.Reserved + strings.Repeat("n", maxFileName) + "/"
+	_, err := p.client.GetObject(ctx, &awss3.GetObjectInput{Bucket: &p.cfg.Bucket, Key: &long})
+	if answerOf(err).status == http.StatusBadRequest {
+		p.caps.MaxMarker = maxMarkerName
+		return nil
+	}
+	return p.unlessRefused(ctx, err)
+}
+
 // plainListing sees whether listings come percent-encoded, as asked.
 func (p *prober) plainListing(ctx context.Context) error {
 	out, err := p.client.ListObjectsV2(ctx, &awss3.ListObjectsV2Input{
@@ -184,6 +196,7 @@ func (p *prober) tryWrites(ctx context.Context) error {
 	try(&p.checks.copy.absent, func(ctx context.Context) (*string, error) { return p.tryCopy(ctx, absent, nil) })
 	try(&p.checks.copy.version, func(ctx context.Context) (*string, error) { return p.tryCopy(ctx, nil, other) })
 	group.Go(func() error { return p.longComponent(ctx) })
+	group.Go(func() error { return p.longMarker(ctx) })
 	group.Go(func() error { return p.plainListing(ctx) })
 	group.Go(func() error {
 		// There is one upload: a store that ignores the first condition has none left for the second.

@@ -52,6 +52,8 @@ const (
 	maxBatch    = 1000
 	// maxFileName is the longest component that servers take which keep objects as files.
 	maxFileName = 255
+	// maxMarkerName is that of a directory marker on MinIO, which keeps the marker "name/" as a file "name__XLDIR__".
+	maxMarkerName = maxFileName - len("__XLDIR__")
 )
 
 // Options are the options of Open. The zero value is for reading and writing.
@@ -88,7 +90,7 @@ type store struct {
 var _ provider.Provider = (*store)(nil)
 
 // Open returns the provider of a bucket. It finds credentials, and unless opts.ReadOnly tries what the store can do, which
-// takes 17 small requests at most and leaves nothing behind. The bucket must exist then (KindNoStore).
+// takes 18 small requests at most and leaves nothing behind. The bucket must exist then (KindNoStore).
 func Open(ctx context.Context, cfg Config, opts Options) (provider.Provider, error) {
 	if err := cfg.check(); err != nil {
 		return nil, err

@@ -55,7 +55,7 @@ func buildBinary() (string, error) {
 	if err != nil {
 		return "", err
 	}
-	if err := noteSources(root); err != nil {
+	if err := NoteSources(root); err != nil {
 		return "", err
 	}
 	path := filepath.Join(os.Getenv(suiteEnv), binaryName)
@@ -89,9 +89,9 @@ func Root() (string, error) {
 	}
 }
 
-// noteSources looks at every source file of the program. The go command sees that, and does not take the result of an
+// NoteSources looks at every source file of the program. The go command sees that, and does not take the result of an
 // earlier run for good when one of them has changed: it does not know that the test depends on them.
-func noteSources(root string) error {
+func NoteSources(root string) error {
 	return filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
 		switch {
 		case err != nil:

@@ -11,6 +11,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"sharefs/test/harness"
 )
 
 const module = "sharefs"
@@ -23,6 +25,9 @@ func root(t *testing.T) string {
 		t.Fatal(err)
 	}
 	if _, err := os.Stat(filepath.Join(dir, "go.mod")); err != nil {
+		t.Fatal(err)
+	}
+	if err := harness.NoteSources(dir); err != nil {
 		t.Fatal(err)
 	}
 	return dir

@@ -52,7 +52,8 @@ type Status struct {
 	Cache    Cache     `json:"cache"`
 	Stage    Stage     `json:"stage"`
 	Requests Requests  `json:"requests"`
-	Errors   []LogLine `json:"errors"` // the last warnings and errors of the log, oldest first
+	Hidden   int64     `json:"hidden_keys"` // of the store, that are no path: met since the mount, and not shown in it
+	Errors   []LogLine `json:"errors"`      // the last warnings and errors of the log, oldest first
 }
 
 // Pending is what waits to be stored.

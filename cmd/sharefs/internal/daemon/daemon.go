@@ -49,6 +49,7 @@ type Report struct {
 	Cache    control.Cache
 	Stage    control.Stage
 	Requests control.Requests
+	Hidden   int64
 }
 
 // Host is what a daemon needs of the machine it runs on.

@@ -16,7 +16,7 @@ func (d *Daemon) Status() control.Status {
 	state := d.state
 	d.mu.Unlock()
 	return control.Status{Entry: d.entry, State: state, ReadOnly: d.ro, Pending: r.Pending, Stuck: r.Stuck, Kept: r.Kept, Cache: r.Cache, Stage: r.Stage,
-		Requests: r.Requests, Errors: d.host.Errors()}
+		Requests: r.Requests, Hidden: r.Hidden, Errors: d.host.Errors()}
 }
 
 // Flush stores everything that waits now.

@@ -4,6 +4,7 @@
 package mountpoint
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"slices"
@@ -29,6 +30,9 @@ func Top(dir string) (fusefs.MountEntry, bool, error) {
 // Resolve returns a directory's name as the kernel writes it in its list of mounts: absolute, without symlinks. A
 // directory that is a mountpoint is not touched.
 func Resolve(dir string) (string, error) {
+	if dir == "" {
+		return "", errors.New("the name is empty") // not the working directory, as filepath.Abs has it
+	}
 	abs, err := filepath.Abs(dir)
 	if err != nil {
 		return "", err
