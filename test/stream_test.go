@@ -29,8 +29,8 @@ type streamed struct {
 }
 
 const (
-	streamStage = "32MiB"
-	streamSize  = 160 * mib
+	streamStage = "24MiB"
+	streamSize  = 100 * mib
 	streamStep  = 512 << 10
 )
 
@@ -175,7 +175,7 @@ func TestAFileLargerThanTheStageGoesThroughWhileItIsWritten(t *testing.T) {
 func TestAFileLargerThanTheStageSurvivesAKilledDaemon(t *testing.T) {
 	t.Parallel()
 	x := newStreamed(t, harness.MinIO)
-	for _, size := range []int{70 * mib, 110 * mib, streamSize} {
+	for _, size := range []int{45 * mib, 70 * mib, streamSize} {
 		x.fill(size)
 		x.patch(5*mib+3, 1000)
 		x.m.Kill()
@@ -237,10 +237,10 @@ func (x *streamed) rewrite() {
 func TestAFileLargerThanTheStageMayBeWrittenAtRandom(t *testing.T) {
 	t.Parallel()
 	x := newStreamed(t, harness.VersityGW)
-	x.want = make([]byte, 100*mib)
+	x.want = make([]byte, 64*mib)
 	x.check(x.f.Truncate(int64(len(x.want))))
 	r := rand.New(rand.NewPCG(seed(t), 0))
-	for range 800 {
+	for range 500 {
 		n := 1 + r.IntN(200_000)
 		x.patch(r.IntN(len(x.want)-n), n)
 		if r.IntN(20) == 0 {
@@ -258,12 +258,12 @@ func TestAFileLargerThanTheStageCanBeSyncedCutAndRemoved(t *testing.T) {
 	t.Run("fsync", func(t *testing.T) {
 		t.Parallel()
 		x := newStreamed(t, harness.MinIO)
-		x.fill(80 * mib)
+		x.fill(60 * mib)
 		x.check(x.f.Sync())
 		if got := x.s.Object(t, "streamed").Body; !bytes.Equal(got, x.want) {
 			t.Errorf("after fsync the bucket has %d bytes of %d, or others", len(got), len(x.want))
 		}
-		x.fill(150 * mib)
+		x.fill(90 * mib)
 		x.patch(20*mib, mib)
 		x.readBack(0, 30*mib)
 		x.check(x.f.Close())
@@ -272,7 +272,7 @@ func TestAFileLargerThanTheStageCanBeSyncedCutAndRemoved(t *testing.T) {
 	t.Run("cut", func(t *testing.T) {
 		t.Parallel()
 		x := newStreamed(t, harness.MinIO)
-		x.fill(80 * mib)
+		x.fill(60 * mib)
 		x.want = x.want[:33*mib+77]
 		x.check(x.f.Truncate(int64(len(x.want))))
 		x.want = append(x.want, make([]byte, 5*mib)...)
@@ -284,10 +284,10 @@ func TestAFileLargerThanTheStageCanBeSyncedCutAndRemoved(t *testing.T) {
 	t.Run("unlink", func(t *testing.T) {
 		t.Parallel()
 		x := newStreamed(t, harness.MinIO)
-		x.fill(80 * mib)
+		x.fill(60 * mib)
 		x.check(os.Remove(x.m.Path("streamed")))
 		x.readBack(0, 10*mib)
-		x.fill(100 * mib)
+		x.fill(75 * mib)
 		x.check(x.f.Close())
 		x.m.Flush()
 		await(t, "the end of what was spilled", func() bool {
