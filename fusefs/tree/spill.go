@@ -48,7 +48,8 @@ const (
 type spiller struct {
 	mu      sync.Mutex
 	running bool
-	unable  error // spilling cannot work here
+	unable  error  // spilling cannot work here
+	told    string // the last error that was logged
 }
 
 // spills returns the spills of a staged file.
@@ -108,12 +109,17 @@ func (t *Tree) spillAll() {
 	}
 	t.spill.mu.Lock()
 	defer t.spill.mu.Unlock()
-	t.spill.running = false // who still waits asks again
-	if err != nil && t.ctx.Err() == nil {
+	t.spill.running = false // who still waits asks again, every second
+	if err == nil || t.ctx.Err() != nil {
+		t.spill.told = ""
+		return
+	}
+	if text := err.Error(); text != t.spill.told {
+		t.spill.told = text
 		t.o.Logger.Warn("a large file cannot give up local disk", "err", err)
-		if errors.Is(err, unix.EOPNOTSUPP) {
-			t.spill.unable = err
-		}
+	}
+	if errors.Is(err, unix.EOPNOTSUPP) {
+		t.spill.unable = err
 	}
 }
 
@@ -163,9 +169,10 @@ func (t *Tree) partsOf(n *node) []part {
 	n.gate.RLock()
 	f, id, staged := n.file.Load(), n.stageID, n.staged
 	n.gate.RUnlock()
-	if f == nil || !staged || f.Size() <= leastSpilled {
+	if f == nil || !staged || f.Size() <= leastSpilled || !n.spilling.TryRLock() {
 		return nil
 	}
+	defer n.spilling.RUnlock() // it is not being stored: that may take long
 	size := t.spillSize()
 	have, err := t.spills(id)
 	if err != nil {
