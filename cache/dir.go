@@ -135,7 +135,20 @@ func (l *dirLock) initialise(name string) error {
 	if err := os.WriteFile(filepath.Join(l.path, tagName), []byte(tagText), 0o600); err != nil {
 		return err
 	}
-	if err := os.WriteFile(name+".new", fmt.Appendf(nil, formatPrefix+"%d\n", currentFormat), 0o600); err != nil {
+	return replaceFile(name, fmt.Appendf(nil, formatPrefix+"%d\n", currentFormat))
+}
+
+// replaceFile gives a file a content, all of it or none, after a power loss too: an empty format would end every mount.
+func replaceFile(name string, content []byte) error {
+	file, err := os.OpenFile(name+".new", os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = file.Write(content)
+	if err == nil {
+		err = file.Sync()
+	}
+	if err := errors.Join(err, file.Close()); err != nil {
 		return err
 	}
 	return os.Rename(name+".new", name)
@@ -157,10 +170,7 @@ func (l *dirLock) setOwner(owner string, log *slog.Logger) error {
 	if len(had) > 0 {
 		log.Warn("the read cache is of another catalog and was emptied", "dir", l.path)
 	}
-	if err := os.WriteFile(name+".new", []byte(owner), 0o600); err != nil {
-		return err
-	}
-	return os.Rename(name+".new", name)
+	return replaceFile(name, []byte(owner))
 }
 
 // restore takes up what an earlier run left.

@@ -63,6 +63,7 @@ func (r *rawFS) SetAttr(interrupt <-chan struct{}, in *fuse.SetAttrIn, out *fuse
 	}
 	attr, err := r.setAttr(req, in.NodeId, set)
 	if err != nil {
+		r.doubtAttr(err, in.NodeId)
 		return r.status(req, err)
 	}
 	r.attributes(attr, out)

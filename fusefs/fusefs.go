@@ -13,6 +13,7 @@
 package fusefs
 
 import (
+	"errors"
 	"log/slog"
 	"time"
 
@@ -69,6 +70,23 @@ func (r *rawFS) OnUnmount() {
 	}
 	for _, ino := range r.lookups.takeAll() {
 		r.ns.Forget(ino)
+	}
+}
+
+// doubtEntry makes the kernel forget what it believes of a name after a call that was done and reported as failed. It waits
+// for the directory's lock, which the request holds until it is answered, and so in a goroutine of its own.
+func (r *rawFS) doubtEntry(err error, parent uint64, name string) {
+	var done *tree.NotStored
+	if errors.As(err, &done) && r.server != nil {
+		go func() { _ = r.server.EntryNotify(parent, name) }() // it may not know the name
+	}
+}
+
+// doubtAttr is doubtEntry for attributes.
+func (r *rawFS) doubtAttr(err error, ino uint64) {
+	var done *tree.NotStored
+	if errors.As(err, &done) && r.server != nil {
+		go func() { _ = r.server.InodeNotify(ino, -1, 0) }()
 	}
 }
 

@@ -13,8 +13,9 @@ import (
 func caller(h *fuse.InHeader) tree.Caller { return tree.Caller{UID: h.Uid, GID: h.Gid} }
 
 // made answers a request that made an entry.
-func (r *rawFS) made(req *request, attr tree.Attr, err error, out *fuse.EntryOut) fuse.Status {
+func (r *rawFS) made(req *request, attr tree.Attr, err error, name string, out *fuse.EntryOut) fuse.Status {
 	if err != nil {
+		r.doubtEntry(err, req.ino, name)
 		return r.status(req, err)
 	}
 	r.entry(attr, out)
@@ -26,7 +27,7 @@ func (r *rawFS) Mknod(interrupt <-chan struct{}, in *fuse.MknodIn, name string, 
 	req := r.begin(opMknod, interrupt, &in.InHeader)
 	defer req.end()
 	attr, err := r.ns.Mknod(req, caller(&in.InHeader), in.NodeId, name, in.Mode)
-	return r.made(req, attr, err, out)
+	return r.made(req, attr, err, name, out)
 }
 
 // Mkdir makes a directory.
@@ -34,7 +35,7 @@ func (r *rawFS) Mkdir(interrupt <-chan struct{}, in *fuse.MkdirIn, name string, 
 	req := r.begin(opMkdir, interrupt, &in.InHeader)
 	defer req.end()
 	attr, err := r.ns.Mkdir(req, caller(&in.InHeader), in.NodeId, name, in.Mode&0o7777)
-	return r.made(req, attr, err, out)
+	return r.made(req, attr, err, name, out)
 }
 
 // Symlink makes a symlink.
@@ -42,7 +43,7 @@ func (r *rawFS) Symlink(interrupt <-chan struct{}, h *fuse.InHeader, target, nam
 	req := r.begin(opSymlink, interrupt, h)
 	defer req.end()
 	attr, err := r.ns.Symlink(req, caller(h), h.NodeId, name, target)
-	return r.made(req, attr, err, out)
+	return r.made(req, attr, err, name, out)
 }
 
 // Link refuses hard links: an object has one name.
@@ -54,19 +55,26 @@ func (r *rawFS) Link(<-chan struct{}, *fuse.LinkIn, string, *fuse.EntryOut) fuse
 func (r *rawFS) Unlink(interrupt <-chan struct{}, h *fuse.InHeader, name string) fuse.Status {
 	req := r.begin(opUnlink, interrupt, h)
 	defer req.end()
-	return r.status(req, r.ns.Unlink(req, h.NodeId, name))
+	err := r.ns.Unlink(req, h.NodeId, name)
+	r.doubtEntry(err, h.NodeId, name)
+	return r.status(req, err)
 }
 
 // Rmdir removes an empty directory.
 func (r *rawFS) Rmdir(interrupt <-chan struct{}, h *fuse.InHeader, name string) fuse.Status {
 	req := r.begin(opRmdir, interrupt, h)
 	defer req.end()
-	return r.status(req, r.ns.Rmdir(req, h.NodeId, name))
+	err := r.ns.Rmdir(req, h.NodeId, name)
+	r.doubtEntry(err, h.NodeId, name)
+	return r.status(req, err)
 }
 
 // Rename moves an entry, with the flags of renameat2(2).
 func (r *rawFS) Rename(interrupt <-chan struct{}, in *fuse.RenameIn, oldName, newName string) fuse.Status {
 	req := r.begin(opRename, interrupt, &in.InHeader)
 	defer req.end()
-	return r.status(req, r.ns.Rename(req, in.NodeId, oldName, in.Newdir, newName, in.Flags))
+	err := r.ns.Rename(req, in.NodeId, oldName, in.Newdir, newName, in.Flags)
+	r.doubtEntry(err, in.NodeId, oldName)
+	r.doubtEntry(err, in.Newdir, newName)
+	return r.status(req, err)
 }

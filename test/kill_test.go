@@ -71,6 +71,7 @@ type killer struct {
 	closed map[string]map[[32]byte]bool // by path: every content that a file was left with there
 	steps  int
 	last   []step // those of the last round
+	rest   func() // if not nil: the writers end after their steps, and this comes before the kill
 	apart  bool   // each writer has a directory of its own at the root
 
 	watcher *harness.Watcher
@@ -86,27 +87,42 @@ type sighting struct {
 }
 
 func newKiller(t *testing.T, s *harness.Store) *killer {
-	k := &killer{t: t, r: rand.New(rand.NewPCG(seed(t), 0)), want: model{}, closed: map[string]map[[32]byte]bool{},
-		apart: true, seen: map[sighting]bool{}}
+	k := newModel(t)
 	k.watcher = s.Watch(t, k.see)
 	if s.Server != nil {
 		s, k.proxy = s.Behind(t)
 	}
 	// A request that got no answer is waited for so long as a third of the timeout.
 	k.mount = harness.NewMount(t, s, "--writeback", "100ms", "--io-timeout", "15s")
+	k.makeDirs()
+	return k
+}
+
+// newModel makes a killer that has no mount yet.
+func newModel(t *testing.T) *killer {
+	k := &killer{t: t, r: rand.New(rand.NewPCG(seed(t), 0)), want: model{}, closed: map[string]map[[32]byte]bool{},
+		apart: true, seen: map[sighting]bool{}}
 	t.Cleanup(func() {
 		if t.Failed() {
 			t.Logf("the changes before the last kill: %v", k.last)
 		}
 	})
+	return k
+}
+
+// makeDirs makes the writers' directories that are missing.
+func (k *killer) makeDirs() {
+	k.t.Helper()
 	for i := range writers {
 		s := step{Action: mkdir, Path: writerDir(i)}
+		if _, there := k.want[s.Path]; there {
+			continue
+		}
 		if err := s.do(k.mount.Dir); err != nil {
-			t.Fatal(err)
+			k.t.Fatal(err)
 		}
 		k.want.apply(s)
 	}
-	return k
 }
 
 // writers is how many processes write at the same time.
@@ -179,8 +195,12 @@ func (k *killer) work(steps int) (cut []step) {
 	manifests := make([]string, writers)
 	for i := range writers {
 		manifests[i] = filepath.Join(k.t.TempDir(), "manifest")
-		told, err := json.Marshal(orders{Dir: k.mount.Path(writerDir(i)), Manifest: manifests[i],
-			Start: k.want.below(writerDir(i)), Seed: k.r.Uint64(), First: k.steps})
+		o := orders{Dir: k.mount.Path(writerDir(i)), Manifest: manifests[i],
+			Start: k.want.below(writerDir(i)), Seed: k.r.Uint64(), First: k.steps}
+		if k.rest != nil {
+			o.Steps = (steps + writers - 1) / writers
+		}
+		told, err := json.Marshal(o)
 		if err != nil {
 			k.t.Fatal(err)
 		}
@@ -196,6 +216,10 @@ func (k *killer) work(steps int) (cut []step) {
 	}
 	if _, err := io.CopyN(io.Discard, out, int64(steps)); err != nil {
 		k.t.Errorf("the writers ended too early: %v", err)
+	}
+	if k.rest != nil {
+		_, _ = io.Copy(io.Discard, out)
+		k.rest()
 	}
 	time.Sleep(time.Duration(k.r.IntN(20_000)) * time.Microsecond) // the moment of the kill is the subject
 	k.mount.Kill()

@@ -28,10 +28,12 @@ type workload struct {
 	write func(w *filler)
 }
 
-const (
-	fillTotal = 256 << 20 // bytes that are written
-	fillFile  = 12 << 20  // of a file, where there are several
-	fillStep  = 256 << 10 // at a time
+const fillStep = 256 << 10 // bytes that are written at a time
+
+var (
+	fillDisk  = int64(soak.Count(32, 64)) << 20 // what the disk has, in bytes
+	fillTotal = 4 * fillDisk                    // that are written
+	fillFile  = fillDisk / 5                    // of a file, where there are several
 )
 
 // workloads are ways to write four times what the disk holds.
@@ -144,7 +146,7 @@ func (w *filler) check() {
 func (w *filler) inStore(s *harness.Store) {
 	w.t.Helper()
 	if keys := s.Keys(w.t); len(keys) != len(w.files) {
-		w.t.Errorf("%d objects, want %d: %s", len(keys), len(w.files), strings.Join(keys, " "))
+		w.t.Errorf("%d objects, want %d: %.200s", len(keys), len(w.files), strings.Join(keys, " "))
 	}
 	for name, want := range w.files {
 		if got := s.Object(w.t, name).Body; !bytes.Equal(got, want) {
@@ -187,14 +189,14 @@ var storeStates = []struct {
 	{"away", func(p *servers.ReverseProxy) error { return p.GoAway() }},
 }
 
-// TestASmallDiskTakesAllOrSaysItIsFull writes 256 MiB through a cache directory of 64 MiB.
-func TestASmallDiskTakesAllOrSaysItIsFull(t *testing.T) {
+// TestSoakASmallDiskTakesAllOrSaysItIsFull writes four times what the disk of the cache directory has.
+func TestSoakASmallDiskTakesAllOrSaysItIsFull(t *testing.T) {
 	t.Parallel()
 	for _, state := range storeStates {
 		for _, load := range workloads {
 			t.Run(load.name+", store "+state.name, func(t *testing.T) {
 				t.Parallel()
-				disk := harness.NewDisk(t, harness.Ext4, 64<<20)
+				disk := harness.NewDisk(t, harness.Ext4, fillDisk)
 				s, proxy := harness.NewStore(t, harness.MinIO).Behind(t)
 				m := harness.NewMountOn(t, s, disk, "--stall-timeout", fullStall.String(), "--io-timeout", "5s", "--writeback", "100ms")
 				if _, err := os.ReadDir(m.Dir); err != nil { // what is not known cannot be changed without the store

@@ -75,6 +75,8 @@ type item struct {
 	Body   []byte `json:",omitempty"`
 	Target string `json:",omitempty"`
 	Synced bool   `json:",omitempty"` // nothing has changed it since its fsync: the store has it
+	// Confirmed: its content has not changed since its fsync, whatever its name is now.
+	Confirmed bool `json:",omitempty"`
 }
 
 // model is what a tree should be, by path.
@@ -103,7 +105,7 @@ func (m model) apply(s step) []string {
 		if s.Action != replace {
 			mode = 0o644
 		}
-		m[s.Path] = item{Type: harness.Regular, Mode: mode, Body: s.bytes(), Synced: s.Action == save}
+		m[s.Path] = item{Type: harness.Regular, Mode: mode, Body: s.bytes(), Synced: s.Action == save, Confirmed: s.Action == save}
 		if s.Action == save {
 			m.unsync(s.Path) // a rename is stored after the write-back delay
 		}
@@ -118,7 +120,7 @@ func (m model) apply(s step) []string {
 	case truncate:
 		m[s.Path] = item{Type: harness.Regular, Mode: it.Mode, Body: append(body, make([]byte, max(0, s.Size-len(body)))...)[:s.Size]}
 	case fsync:
-		it.Synced = true
+		it.Synced, it.Confirmed = true, true
 		m[s.Path] = it
 		return nil
 	case rename:

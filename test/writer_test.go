@@ -19,6 +19,7 @@ type orders struct {
 	Start    model  // what is in the mount
 	Seed     uint64
 	First    int // number of the first step
+	Steps    int // how many to make; 0: until the mount is gone
 }
 
 // line is one of the manifest's. A step that has Began and not Done was cut off.
@@ -44,7 +45,7 @@ func write([]string) error {
 	if o.Start == nil {
 		o.Start = model{}
 	}
-	for n := o.First; ; n++ {
+	for n := o.First; o.Steps == 0 || n < o.First+o.Steps; n++ {
 		s := o.Start.next(r, n)
 		if err := log.Encode(line{Began: &s}); err != nil {
 			return fmt.Errorf("writer: %w", err)
@@ -62,6 +63,7 @@ func write([]string) error {
 			return fmt.Errorf("writer: %w", err)
 		}
 	}
+	return nil
 }
 
 // killed reports whether an error is that of a mount without a daemon. Some requests that are cut off end in EIO.

@@ -59,6 +59,9 @@ func report(s tree.Status, counts observe.Snapshot) life.Report {
 	for _, p := range s.Stuck {
 		r.Stuck = append(r.Stuck, control.Problem{Path: p.Path, Error: p.Error, Since: p.Since, Tries: p.Tries})
 	}
+	for _, c := range s.Conflicts {
+		r.Conflicts = append(r.Conflicts, control.Conflict{Path: c.Path, Kept: c.Kept, Size: c.Size, Time: c.Time})
+	}
 	if reads := s.Cache.Hits + s.Cache.Misses; reads > 0 {
 		r.Cache.HitRate = float64(s.Cache.Hits) / float64(reads)
 	}

@@ -21,6 +21,10 @@ import (
 	"sharefs/provider/stack"
 )
 
+// bootEnv is for tests: it names the boot that the daemon believes to run under, in the form of
+// /proc/sys/kernel/random/boot_id. Another one than the last mount's is a system that went down meanwhile.
+const bootEnv = "SHAREFS_TEST_BOOT_ID"
+
 // open opens the store and mounts it. When it fails it takes back what it made.
 func (j *job) open(ctx context.Context, h life.Host) (_ life.Opened, err error) {
 	made := &directories{}
@@ -163,6 +167,8 @@ func (j *job) mountOptions(store *stack.Stack, id, cacheDir string, h life.Host)
 			UID: s.UID, GID: s.GID, FileMode: fileMode, DirMode: dirMode,
 			Attributes: attributes,
 			ReadOnly:   s.ReadOnly,
+			CommitSync: s.Commit == config.CommitSync,
+			BootID:     os.Getenv(bootEnv),
 			Writeback:  s.Writeback,
 			// The tree's own bound, unless that would cut short what was asked for.
 			WritebackMax: max(s.Writeback, 30*time.Second),

@@ -27,6 +27,7 @@ The exit code is 5 when a file cannot be stored, 7 when a daemon is gone or does
   dir, store, state (starting, mounted, draining, unmounted; silent, dead), read_only, pid, since, version, cache_dir, log_file
   pending    files, bytes, oldest (a time), uploading: what waits to be stored
   stuck      list of path, error, since, tries: what the store does not take
+  conflicts  list of path, kept, size, time: contents that were not safe on the disk when the system went down
   cache      size, max_size, memory (bytes), hits, misses, hit_rate (0 to 1)
   stage      size, max_size, keep_free, free (bytes): what changed files take of the local disk; waiting (writers that
              wait for room), stalled (they fail), since (a time)
@@ -127,6 +128,9 @@ func printJSON(w io.Writer, all []mountStatus) error {
 		s := &all[i].Status
 		if s.Stuck == nil {
 			s.Stuck = []control.Problem{}
+		}
+		if s.Conflicts == nil {
+			s.Conflicts = []control.Conflict{}
 		}
 		if s.Errors == nil {
 			s.Errors = []control.LogLine{}

@@ -16,11 +16,12 @@ func full() control.Status {
 	return control.Status{
 		Entry: control.Entry{PID: 7, Dir: "/mnt/a", Store: "s3://b", CacheDir: "/c", LogFile: "/l", Since: at, Version: "v1"},
 		State: control.Mounted, ReadOnly: true,
-		Pending: control.Pending{Files: 3, Bytes: 3 << 20, Oldest: &at, Uploading: 2},
-		Stuck:   []control.Problem{{Path: "/a", Error: "access denied", Since: at, Tries: 5}},
-		Kept:    control.Kept{Scratch: 1, ScratchBytes: 2 << 20, ScratchSeen: 12, Lazy: 3, LazySeen: 34},
-		Cache:   control.Cache{Size: 1 << 30, MaxSize: 10 << 30, Memory: 1 << 20, Hits: 3, Misses: 1, HitRate: 0.75},
-		Stage:   control.Stage{Size: 5 << 20, MaxSize: 64 << 20, KeepFree: 3 << 20, Free: 4 << 20, Waiting: 2, Since: &at},
+		Pending:   control.Pending{Files: 3, Bytes: 3 << 20, Oldest: &at, Uploading: 2},
+		Stuck:     []control.Problem{{Path: "/a", Error: "access denied", Since: at, Tries: 5}},
+		Kept:      control.Kept{Scratch: 1, ScratchBytes: 2 << 20, ScratchSeen: 12, Lazy: 3, LazySeen: 34},
+		Cache:     control.Cache{Size: 1 << 30, MaxSize: 10 << 30, Memory: 1 << 20, Hits: 3, Misses: 1, HitRate: 0.75},
+		Stage:     control.Stage{Size: 5 << 20, MaxSize: 64 << 20, KeepFree: 3 << 20, Free: 4 << 20, Waiting: 2, Since: &at},
+		Conflicts: []control.Conflict{{Path: "/b", Kept: "/c/conflicts/b", Size: 3 << 20, Time: at}},
 		Requests: control.Requests{ByKind: map[string]control.RequestKind{"put": {Count: 1234, Errors: 2, BytesIn: 1, BytesOut: 2, P50ms: 3, P99ms: 4}, "list": {Count: 1}},
 			InFlight: 1},
 		Hidden: 6,
@@ -63,6 +64,14 @@ func TestJSONOfStatusKeepsItsNames(t *testing.T) {
         "lazy": 3,
         "lazy_seen": 34
       },
+      "conflicts": [
+        {
+          "path": "/b",
+          "kept": "/c/conflicts/b",
+          "size": 3145728,
+          "time": "2030-01-02T03:04:05Z"
+        }
+      ],
       "cache": {
         "size": 1073741824,
         "max_size": 10737418240,
@@ -130,6 +139,7 @@ func TestStatusForPeople(t *testing.T) {
 		"  waiting   3 files, 3.0 MiB, the oldest for 1m0s; 2 uploading\n" +
 		"  stuck     /a: access denied (5 tries in 1m0s)\n" +
 		"  kept      1 scratch files, 2.0 MiB (12 since the mount), 3 lazy changes wait (34)\n" +
+		"  conflict  /b: was not safe on the disk when the system went down; 3.0 MiB are kept in /c/conflicts/b\n" +
 		"  cache     1.0 GiB of 10 GiB on disk, 1.0 MiB in memory, hit rate 75.0 %\n" +
 		"  staged    5.0 MiB of 64 MiB on disk, which has 4.0 MiB free and keeps 3.0 MiB; full for 1m0s, 2 writers wait\n" +
 		"  requests  list 1, put 1,234 (2 failed)\n" +

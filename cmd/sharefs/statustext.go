@@ -53,6 +53,9 @@ func mountText(b *bytes.Buffer, s control.Status, now time.Time) {
 		line(b, "kept", fmt.Sprintf("%s (%s since the mount), %s lazy changes wait (%s)", scratchText(s.Kept),
 			humanize.Comma(s.Kept.ScratchSeen), humanize.Comma(int64(s.Kept.Lazy)), humanize.Comma(s.Kept.LazySeen)))
 	}
+	for _, c := range s.Conflicts {
+		line(b, "conflict", fmt.Sprintf("%s: was not safe on the disk when the system went down; %s are kept in %s", c.Path, bytesText(c.Size), c.Kept))
+	}
 	line(b, "cache", cacheText(s.Cache))
 	line(b, "staged", stageText(s.Stage, now))
 	line(b, "requests", requestsText(s.Requests))

@@ -20,6 +20,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 
 	"golang.org/x/sys/unix"
 	"modernc.org/sqlite"
@@ -37,6 +38,10 @@ var ErrNotFound = errors.New("catalog: no such row")
 type Catalog struct {
 	path string
 	id   string
+	log  *os.File // the write-ahead log, for syncer
+
+	syncer    syncer
+	committed atomic.Uint64 // transactions since it was opened, and one for what was there before
 
 	mu       sync.Mutex // held for every View and Update; nothing that waits for anything else happens under it
 	db       *sql.DB
@@ -75,6 +80,7 @@ CREATE TABLE inode (
 	xattrs BLOB, target TEXT NOT NULL,
 	known INTEGER NOT NULL, complete INTEGER NOT NULL,
 	content INTEGER NOT NULL, stage INTEGER NOT NULL, stage_mtime INTEGER NOT NULL,
+	synced INTEGER NOT NULL, -- the staged file is durable as it is
 	meta INTEGER NOT NULL, dirty INTEGER NOT NULL,
 	skey TEXT NOT NULL, sversion TEXT NOT NULL, srevision TEXT NOT NULL, ssize INTEGER NOT NULL,
 	foreign_meta BLOB, content_type TEXT NOT NULL,
@@ -98,6 +104,7 @@ CREATE TABLE spill (stage INTEGER NOT NULL, off INTEGER NOT NULL, len INTEGER NO
 // Open opens the catalog in dir (catalog.db), making it when it is missing.
 func Open(ctx context.Context, dir string) (*Catalog, error) {
 	c := &Catalog{path: filepath.Join(dir, "catalog.db"), stmts: map[string]*sql.Stmt{}}
+	c.committed.Store(1) // a killed process may have left commits that are not durable
 	if err := c.open(ctx); err != nil {
 		c.Close()
 		return nil, fmt.Errorf("catalog %s: %w", c.path, err)
@@ -137,7 +144,10 @@ func (c *Catalog) open(ctx context.Context) error {
 	case version > Format:
 		return fmt.Errorf("it has format %d and this sharefs knows %d: use a newer sharefs, or another cache directory", version, Format)
 	}
-	return c.load(ctx)
+	if err := c.load(ctx); err != nil {
+		return err
+	}
+	return c.openLog()
 }
 
 // create writes the schema in one transaction.
@@ -193,20 +203,11 @@ func (c *Catalog) Close() error {
 	if c.db != nil {
 		errs = append(errs, c.db.Close())
 	}
+	if c.log != nil {
+		errs = append(errs, c.log.Close())
+		c.log = nil
+	}
 	return errors.Join(errs...)
-}
-
-// Sync makes durable, against a power loss too, what has been committed.
-func (c *Catalog) Sync() error {
-	f, err := os.Open(c.path + "-wal")
-	if errors.Is(err, os.ErrNotExist) {
-		return nil // all of it has been moved into the database, which SQLite syncs
-	}
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	return f.Sync()
 }
 
 // View calls f with the catalog as it is; f must not change it.
@@ -227,6 +228,9 @@ func (c *Catalog) Update(f func(*Tx) error) error {
 	if c.err != nil {
 		return c.err
 	}
+	if err := c.Broken(); err != nil {
+		return fmt.Errorf("catalog %s: %w", c.path, err)
+	}
 	c.reserve.look()
 	tx := &Tx{c: c, usage: c.usage}
 	if err := tx.exec("BEGIN IMMEDIATE"); err != nil {
@@ -242,6 +246,7 @@ func (c *Catalog) Update(f func(*Tx) error) error {
 		return c.full(fmt.Errorf("catalog %s: %w", c.path, err))
 	}
 	failpoint.Hit("catalog.committed")
+	c.committed.Add(1)
 	c.usage = tx.usage
 	for _, after := range tx.after {
 		after()

@@ -34,6 +34,7 @@ type Inode struct {
 	Content    uint64    // content id of what is stored, in the read cache
 	Stage      uint64    // id of the staged file, when the content is not stored yet; else 0
 	StageMtime time.Time // the staged file's own mtime when the row was written: another one means later writes
+	Synced     bool      // what the staged file holds, a version that a close or an fsync left behind, is durable
 
 	// Stored: what the store has for it.
 	Key      string // empty: nothing
@@ -63,7 +64,7 @@ func (n *Inode) IsSymlink() bool { return n.Mode&provider.ModeType == provider.M
 // The columns that indexes are made of, and the others.
 const (
 	indexed = "parent, name, dirty, skey, put_key"
-	others  = `mode, uid, gid, size, atime, mtime, ctime, xattrs, target, known, complete, content, stage, stage_mtime, meta,
+	others  = `mode, uid, gid, size, atime, mtime, ctime, xattrs, target, known, complete, content, stage, stage_mtime, synced, meta,
 		sversion, srevision, ssize, foreign_meta, content_type, put_tag`
 	columns = "ino, " + indexed + ", " + others
 )
@@ -87,7 +88,7 @@ func scanInode(row scanner) (*Inode, error) {
 	var atime, mtime, ctime, stageMtime, dirty int64
 	var version, revision string
 	err := row.Scan(&n.Ino, &n.Parent, &name, &dirty, &n.Key, &n.PutKey, &n.Mode, &n.UID, &n.GID, &n.Size, &atime, &mtime, &ctime,
-		&xattrs, &n.Target, &n.Known, &n.Complete, &n.Content, &n.Stage, &stageMtime, &n.MetaDirty, &version, &revision,
+		&xattrs, &n.Target, &n.Known, &n.Complete, &n.Content, &n.Stage, &stageMtime, &n.Synced, &n.MetaDirty, &version, &revision,
 		&n.StoredSz, &foreign, &n.ContentType, &n.PutTag)
 	if errors.Is(err, sql.ErrNoRows) {
 		return nil, ErrNotFound
@@ -311,7 +312,7 @@ func (tx *Tx) Put(n *Inode) error {
 	}
 	named := []any{int64(n.Parent), []byte(n.Name), toNano(n.Dirty), n.Key, n.PutKey}
 	plain := []any{n.Mode, n.UID, n.GID, n.Size, nano(n.Atime), nano(n.Mtime), nano(n.Ctime), xattrs, n.Target, n.Known,
-		n.Complete, int64(n.Content), int64(n.Stage), toNano(n.StageMtime), n.MetaDirty, string(n.Version), string(n.Revision),
+		n.Complete, int64(n.Content), int64(n.Stage), toNano(n.StageMtime), n.Synced, n.MetaDirty, string(n.Version), string(n.Revision),
 		n.StoredSz, foreign, n.ContentType, n.PutTag}
 	switch {
 	case old == nil:
@@ -510,6 +511,22 @@ func (tx *Tx) Bind(store string) (string, error) {
 	var have string
 	err = s.QueryRow().Scan(&have)
 	return have, err
+}
+
+// Boot returns the id of the boot that the catalog was last used under; empty: a new catalog.
+func (tx *Tx) Boot() (string, error) {
+	s, err := tx.c.stmt("SELECT coalesce((SELECT value FROM meta WHERE name = 'boot'), '')")
+	if err != nil {
+		return "", err
+	}
+	var boot string
+	err = s.QueryRow().Scan(&boot)
+	return boot, err
+}
+
+// SetBoot notes the boot that the catalog is used under.
+func (tx *Tx) SetBoot(boot string) error {
+	return tx.exec("INSERT OR REPLACE INTO meta (name, value) VALUES ('boot', ?)", boot)
 }
 
 // MarkBelow marks as dirty everything below a directory that has an object, or all there is, and returns what it marked:

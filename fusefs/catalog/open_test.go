@@ -162,14 +162,3 @@ func TestAClosedCatalogAcceptsNothing(t *testing.T) {
 		t.Errorf("View: %v", err)
 	}
 }
-
-func TestSyncWorksBeforeAndAfterTheLogIsThere(t *testing.T) {
-	c := open(t, t.TempDir())
-	if err := c.Sync(); err != nil {
-		t.Error(err)
-	}
-	update(t, c, func(tx *Tx) error { return tx.Put(root()) })
-	if err := c.Sync(); err != nil {
-		t.Error(err)
-	}
-}

@@ -264,6 +264,9 @@ func (c *Committer) save(ino uint64, key string) error {
 	if err := c.content.Localise(c.ctx, ino); err != nil {
 		return fmt.Errorf("content that is needed before its object goes: %w", err)
 	}
+	if err := c.content.Secure(c.ctx, ino); err != nil { // what is staged is all there is of it from here on
+		return fmt.Errorf("content that is needed before its object goes: %w", err)
+	}
 	if c.content.Held(key) == ino {
 		return fmt.Errorf("%q is still read by who has the unlinked file open", key)
 	}
@@ -365,7 +368,7 @@ func (c *Committer) send(p plan, snap Snapshot) (clean bool, err error) {
 			if content, err = tx.NewID(); err != nil {
 				return err
 			}
-			n.Stage, n.StageMtime, n.Content, n.Size = 0, time.Time{}, content, snap.Size()
+			n.Stage, n.StageMtime, n.Synced, n.Content, n.Size = 0, time.Time{}, false, content, snap.Size()
 			return nil
 		})
 		return content, err
@@ -373,8 +376,8 @@ func (c *Committer) send(p plan, snap Snapshot) (clean bool, err error) {
 	return clean, err
 }
 
-// intend writes down the key and the tag of the request that is about to leave, and that it begins an upload in parts. It
-// refreshes p.n, and fails with ErrChanged when the plan no longer holds.
+// intend writes down, durably, the key and the tag of the request that is about to leave, and that it begins an upload in
+// parts. It refreshes p.n, and fails with ErrChanged when the plan no longer holds.
 func (c *Committer) intend(p *plan, parts bool) (tag string, err error) {
 	err = c.cat.Update(func(tx *catalog.Tx) error {
 		now, err := c.planInode(tx, p.n.Ino)
@@ -399,6 +402,9 @@ func (c *Committer) intend(p *plan, parts bool) (tag string, err error) {
 		p.n.PutKey, p.n.PutTag = p.key, tag
 		return tx.Put(p.n)
 	})
+	if err == nil {
+		err = c.cat.Sync()
+	}
 	return tag, err
 }
 
@@ -418,8 +424,29 @@ func (c *Committer) forgetIntent(ino uint64) error {
 			return err
 		}
 		n.PutKey, n.PutTag = "", ""
-		return tx.Put(n)
+		return c.putOrVanish(tx, n)
 	})
+}
+
+// putOrVanish puts a row, or removes it when it is of a file of which nothing is left: a power loss took what was staged,
+// and the store never got it.
+func (c *Committer) putOrVanish(tx *catalog.Tx, n *catalog.Inode) error {
+	if !n.IsFile() || n.Stage != 0 || n.Key != "" || n.Parent == 0 {
+		return tx.Put(n)
+	}
+	if err := tx.Delete(n.Ino); err != nil {
+		return err
+	}
+	dir, err := tx.Get(n.Parent)
+	if err != nil || dir.Ino == catalog.RootIno {
+		return err
+	}
+	now := c.o.Now()
+	if dir.Dirty.IsZero() { // it may be empty now
+		dir.Dirty = now
+	}
+	tx.After(func() { c.q.touch(itemID{ino: dir.Ino}, now, now, c.o) })
+	return tx.Put(dir)
 }
 
 // settle finds out what became of a request whose answer never came, because this process died or the store was gone. An
@@ -451,6 +478,12 @@ func (c *Committer) settle(p plan) error {
 		}
 		if err := c.takeKey(tx, n.PutKey, n.Ino); err != nil {
 			return err
+		}
+		if n.IsFile() && n.Stage == 0 { // a copy of what it had, or all that a power loss has left of a change
+			if n.Content, err = tx.NewID(); err != nil {
+				return err
+			}
+			n.Size = have.Size
 		}
 		n.Key, n.Version, n.Revision, n.StoredSz = n.PutKey, have.Version, have.Revision, have.Size
 		n.PutKey, n.PutTag = "", ""
@@ -734,6 +767,9 @@ func (c *Committer) sendDelete(keys []string, urgent bool) error {
 		}
 		return nil
 	})
+	if err == nil {
+		err = c.cat.Sync() // that they are doomed, and whatever made them so
+	}
 	if err != nil {
 		return err
 	}

@@ -89,7 +89,12 @@ type bed struct {
 // bubble runs f with a bed in a bubble: time passes when everybody waits.
 func bubble(t *testing.T, caps provider.Capabilities, o Options, f func(t *testing.T, b *bed)) {
 	t.Helper()
-	dir := t.TempDir()
+	bubbleIn(t, memoryDir(t), caps, o, f)
+}
+
+// bubbleIn is bubble with the catalog in a directory.
+func bubbleIn(t *testing.T, dir string, caps provider.Capabilities, o Options, f func(t *testing.T, b *bed)) {
+	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		b, err := newBed(dir, caps, o)
 		if err != nil {
@@ -611,4 +616,20 @@ func (b *bed) edit(ino uint64, change func(*inode)) error {
 // forgetTarget makes a symlink as a listing brings it: nobody has read it yet.
 func (b *bed) forgetTarget(ino uint64) error {
 	return b.edit(ino, func(n *inode) { n.Target = "" })
+}
+
+// memoryDir returns a directory of the test's own in memory, where the many fsyncs cost nothing, or on disk where there is
+// no such place.
+func memoryDir(t testing.TB) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("/dev/shm", "sharefs-test-")
+	if err != nil {
+		return t.TempDir()
+	}
+	t.Cleanup(func() {
+		if err := os.RemoveAll(dir); err != nil {
+			t.Error(err)
+		}
+	})
+	return dir
 }

@@ -9,6 +9,11 @@
 // conflicting keys do not run at the same time, and those that free a key (deletes, moves away) come before those that
 // take it. Everything else goes in parallel.
 //
+// Power: no request that changes the store leaves before its intent (the key and the tag of a put, the row of what is to be
+// deleted) is fsynced in the catalog, in batches (Catalog.Sync). So whatever a power loss finds in the store, the catalog
+// knows of it or of the attempt; and what it takes of the catalog's last commits is at worst the success of a request,
+// which settle finds out again.
+//
 // Coalescing: an item waits until its file has been quiet for Writeback (at most WritebackMax after the first change), and
 // until nobody has it open for writing; Sync does not wait for either. Options.Rules keep files from the store for longer,
 // by their paths (rules.go).
@@ -38,8 +43,9 @@ var ErrChanged = errors.New("the plan is out of date")
 
 // Content is where the bytes of staged files come from: the tree.
 type Content interface {
-	// Snapshot returns stable bytes of the inode's staged file, those that pick chooses. Unless sync, ErrBusy while it is open
-	// for writing. Until it is closed the file's spills stay as they are.
+	// Snapshot returns stable bytes of the inode's staged file, those that pick chooses. What is staged is durable on the local
+	// disk then, too, unless it is open for writing. Unless sync, ErrBusy while it is. Until the snapshot is closed the file's
+	// spills stay as they are.
 	Snapshot(ctx context.Context, ino uint64, sync bool, pick Pick) (Snapshot, error)
 	// Confirm calls record, with writers held off; unchanged says whether the staged file still is what the snapshot
 	// holds. record returns the content id that the read cache is to keep the bytes under, 0 when they are not clean.
@@ -47,6 +53,8 @@ type Content interface {
 	// Localise makes all bytes of a file local that are so far only in the store, because the object is about to go, and
 	// marks the file as staged. A file without a name keeps them for its open handles only.
 	Localise(ctx context.Context, ino uint64) error
+	// Secure makes what is staged of a closed file, and that the catalog has it, durable against a power loss.
+	Secure(ctx context.Context, ino uint64) error
 	// Moved says that the same bytes are stored under another key or version now.
 	Moved(content uint64, key string, v provider.Version)
 	// Held returns the unlinked inode with an open handle that still reads the object at key; 0 when there is none.

@@ -25,6 +25,7 @@ type contents struct {
 	held    map[string]uint64 // as in Content.Held
 
 	snapshots int
+	secured   []uint64         // inodes that Secure was called for
 	onRead    func(ino uint64) // is called when an upload reads a file
 	broken    bool             // a write has broken the snapshot that is being read
 }
@@ -210,6 +211,13 @@ func (k *contents) Confirm(ino uint64, s Snapshot, record func(bool) (uint64, er
 		delete(k.staged, snap.stage)
 	}
 	return err
+}
+
+func (k *contents) Secure(_ context.Context, ino uint64) error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.secured = append(k.secured, ino)
+	return nil
 }
 
 func (k *contents) Localise(ctx context.Context, ino uint64) (err error) {

@@ -158,7 +158,7 @@ func (c *Committer) forgetUnlessLate(p plan) error {
 			return err
 		}
 		n.PutKey, n.PutTag = "", ""
-		if err := tx.Put(n); err != nil || !late {
+		if err := c.putOrVanish(tx, n); err != nil || !late {
 			return err
 		}
 		others, err := tx.StoredAt(sent)

@@ -61,7 +61,7 @@ func TestWhateverHappensToTheNamesTheStoreEndsInStep(t *testing.T) {
 		o := Options{Attributes: rapid.Bool().Draw(rt, "attributes"), Parallel: rapid.SampledFrom([]int{1, 2, 16}).Draw(rt, "parallel")}
 		seed := rapid.Uint64().Draw(rt, "seed")
 		var err error
-		dir := t.TempDir()
+		dir := memoryDir(t)
 		synctest.Test(t, func(t *testing.T) { err = play(dir, caps, o, seed, steps) })
 		if err != nil {
 			t.Log(err) // what depends on who is faster may not come again

@@ -44,7 +44,8 @@ type File struct {
 	changed atomic.Int64 // nanoseconds since 1970, 0: never; used only with a sidecar
 	sided   atomic.Bool  // there is a sidecar
 
-	entrySynced atomic.Bool // the directory entries are durable
+	// Changes of the file's directory entries, and how many of them are durable.
+	entries, entriesSynced atomic.Uint64
 
 	use       *usage     // what it takes of the local disk: see room.go
 	allocated allocation // guarded by mu
@@ -54,6 +55,7 @@ func (s *Store) newFile(id ID, data *os.File, size int64, pages *pageMap, base B
 	f := &File{store: s, id: id, base: base, mu: newRWLock(), data: data, pages: pages}
 	f.size.Store(size)
 	f.gen.Store(1)
+	f.entries.Store(1) // by this process or an earlier one
 	if pages.side != nil {
 		f.changed.Store(pages.side.changed)
 		f.sided.Store(true)
@@ -291,22 +293,47 @@ func (f *File) noteChange(off, end int64) error {
 	return side.saveChanged(ns)
 }
 
-// Sync makes the content and the sidecar durable. Changes made while it runs may not be.
-func (f *File) Sync() error {
-	if err := fdatasync(f.data); err != nil {
-		return errno(err)
+// Sync makes the content and the sidecar durable as they are at a moment in the call, and returns the Gen of that moment:
+// as long as Gen returns the same, what is on the disk is what the file holds. Changes made while it runs may not be.
+func (f *File) Sync() (gen uint64, err error) {
+	if err := f.rlock(context.Background()); err != nil {
+		return 0, err
+	}
+	gen = f.Gen() // no change that it counts is half made: those hold mu
+	whole := f.Present()
+	f.mu.runlock()
+	// Not fdatasync: the modification time says whether a file without a sidecar was changed, see markUnchanged.
+	if err := fsync(f.data); err != nil {
+		return 0, errno(err)
+	}
+	if whole {
+		if err := f.saveWhole(); err != nil {
+			return 0, err
+		}
 	}
 	if err := f.syncSide(); err != nil {
-		return errno(err)
+		return 0, errno(err)
 	}
-	if f.entrySynced.Load() {
-		return nil
+	entries := f.entries.Load()
+	if f.entriesSynced.Load() >= entries {
+		return gen, nil
 	}
 	if err := syncDir(f.store.dir); err != nil {
-		return errno(err)
+		return 0, errno(err)
 	}
-	f.entrySynced.Store(true)
-	return nil
+	f.entriesSynced.Store(entries) // an older number of somebody beside us costs one syncDir more
+	return gen, nil
+}
+
+func (f *File) saveWhole() error {
+	if err := f.lock(context.Background()); err != nil {
+		return err
+	}
+	defer f.mu.unlock()
+	if f.pages.side == nil {
+		return nil
+	}
+	return f.pages.side.saveWhole()
 }
 
 // syncSide makes the sidecar durable: the one that there is now, if it is replaced meanwhile.
@@ -320,7 +347,7 @@ func (f *File) syncSide() error {
 		if side == nil {
 			return nil
 		}
-		if err := fdatasync(side.file); !errors.Is(err, os.ErrClosed) {
+		if err := fsync(side.file); !errors.Is(err, os.ErrClosed) {
 			return err
 		}
 	}

@@ -452,7 +452,7 @@ func TestDetachLeavesOnlyAWholeDataFile(t *testing.T) {
 	if err := f.Fill(bg); err != nil {
 		t.Fatal(err)
 	}
-	if err := f.Sync(); err != nil {
+	if _, err := f.Sync(); err != nil {
 		t.Fatal(err)
 	}
 	path, err := f.Detach()
@@ -481,7 +481,7 @@ func TestAClosedFileRefusesEverything(t *testing.T) {
 		"seek":     func() error { _, err := f.Seek(bg, 0, SeekData); return err },
 		"fill":     func() error { return f.Fill(bg) },
 		"snapshot": func() error { _, err := f.Snapshot(bg, SnapshotOptions{}); return err },
-		"sync":     f.Sync,
+		"sync":     func() error { _, err := f.Sync(); return err },
 		"detach":   func() error { _, err := f.Detach(); return err },
 		"close":    f.Close,
 	}
@@ -510,7 +510,7 @@ func TestBlocksCountAbsentPagesAndNotHoles(t *testing.T) {
 	if err := f.Fill(bg); err != nil {
 		t.Fatal(err)
 	}
-	if err := f.Sync(); err != nil {
+	if _, err := f.Sync(); err != nil {
 		t.Fatal(err)
 	}
 	if n := f.Blocks(); n < 6*8 || n > 8*8 {

@@ -364,7 +364,7 @@ func (m *model) restart(t *rapid.T) {
 
 // reboot is a restart under another kernel, after everything reached the disk.
 func (m *model) reboot(t *rapid.T) {
-	if err := m.file.Sync(); err != nil {
+	if _, err := m.file.Sync(); err != nil {
 		t.Fatal(err)
 	}
 	m.boots++

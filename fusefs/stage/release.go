@@ -79,7 +79,7 @@ func (f *File) Release(ctx context.Context, s Snapshot, r Range, base Base) erro
 	if f.base == nil {
 		f.base = base
 	}
-	if err := fdatasync(f.pages.side.file); err != nil {
+	if err := fsync(f.pages.side.file); err != nil {
 		return errno(err)
 	}
 	failpoint.Hit("stage.absent")

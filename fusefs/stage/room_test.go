@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -135,7 +136,7 @@ func TestWritersAreServedInTheOrderOfTheirComing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := small(t, 10, RoomOptions{})
 		full := create(t, s, 1)
-		must(t, grow(bg, s, full, 9))
+		must(t, grow(bg, s, full, 7))
 		served := make(chan int, 3)
 		for n, pages := range []int64{4, 1, 2} { // the second would fit before the first
 			f := create(t, s, ID(10+n))
@@ -311,9 +312,10 @@ func TestTheFloorIsHigherByWhatTheCatalogLacks(t *testing.T) {
 
 func TestADiskThatRefusesIsNotBelieved(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		free := int64(1 << 30)
+		var free atomic.Int64
+		free.Store(1 << 30)
 		s := small(t, 1<<20, RoomOptions{Stall: 10 * time.Second})
-		s.room.disk = func() int64 { return free }
+		s.room.disk = free.Load
 		f := create(t, s, 1)
 		s.Refused()
 		if room, lacks := f.Reserve(0, page); room != nil || lacks == 0 {
@@ -321,7 +323,7 @@ func TestADiskThatRefusesIsNotBelieved(t *testing.T) {
 		}
 		go func() {
 			time.Sleep(3 * time.Second)
-			free += page
+			free.Add(page)
 		}()
 		began := time.Now()
 		if err := grow(bg, s, f, 1); err != nil || time.Since(began) < 3*time.Second {

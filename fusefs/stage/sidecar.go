@@ -13,7 +13,8 @@ package stage
 //	    32      8  limit: the base stands for no bytes from here on
 //	    40      8  time of the last change, nanoseconds since 1970; 0: no change
 //	    48     16  boot id of the kernel under which the file was last open
-//	    64   4032  zero
+//	    64      8  whole: 1 when every page is present and its data is known to be durable
+//	    72   4024  zero
 //	  4096      n  present: a bit for each page of the base, lowest bit first; n is a multiple of 8
 //	4096+n      n  dirty: likewise
 //
@@ -32,7 +33,8 @@ package stage
 //
 // Only a kernel that goes down (power loss) can bring a bit to the disk before the data that it speaks for. So after a
 // reboot, which the boot id shows, present holds only for pages that are dirty too: their data was synced before
-// the catalog called it so; what was only fetched is fetched again.
+// the catalog called it so; what was only fetched is fetched again. Unless whole says that nothing was left to fetch when
+// the data was synced: then the object may be gone by now, and all of it is here.
 //
 // A sidecar whose version is not ours is refused, never changed and never removed.
 
@@ -57,6 +59,7 @@ const (
 	sideAtLimit    = 32
 	sideAtChanged  = 40
 	sideAtBoot     = 48
+	sideAtWhole    = 64
 	sideHeader     = 4096
 )
 
@@ -89,6 +92,7 @@ type sidecar struct {
 	baseSize int64
 	limit    int64 // as it is on disk
 	changed  int64 // nanoseconds since 1970, 0: never; as it was on disk when the file was opened
+	whole    bool  // as it is on disk; only Sync sets it
 }
 
 func sidecarBytes(baseSize int64) int64 { return sideHeader + 2*bitmapBytes(baseSize) }
@@ -126,7 +130,7 @@ func (s *Store) createSidecar(id ID, state sideState) (*pageMap, error) {
 	side := &sidecar{file: file, baseSize: size, limit: size, changed: state.changed}
 	err = side.write(image, 0)
 	if err == nil && state.durable {
-		err = fdatasync(file)
+		err = fsync(file)
 	}
 	if err == nil {
 		err = os.Rename(file.Name(), s.mapPath(id))
@@ -168,9 +172,10 @@ func (s *Store) readSidecar(file *os.File) (*pageMap, error) {
 		baseSize: baseSize,
 		limit:    int64(binary.LittleEndian.Uint64(image[sideAtLimit:])),
 		changed:  int64(binary.LittleEndian.Uint64(image[sideAtChanged:])),
+		whole:    binary.LittleEndian.Uint64(image[sideAtWhole:]) == 1,
 	}
 	m := side.pageMap(image)
-	if boot := image[sideAtBoot : sideAtBoot+len(s.boot)]; bootID(boot) != s.boot {
+	if boot := image[sideAtBoot : sideAtBoot+len(s.boot)]; bootID(boot) != s.boot && !side.whole {
 		s.log.Debug("stage: the system was restarted: what was fetched and not changed is fetched again", "file", file.Name())
 		return m, m.distrust(s.boot)
 	}
@@ -243,6 +248,16 @@ func (d *sidecar) saveLimit(limit int64) error {
 }
 
 func (d *sidecar) saveChanged(unixNano int64) error { return d.writeWord(sideAtChanged, unixNano) }
+
+// saveWhole notes, once and for good, that nothing is absent and all data is durable: what is present stays so.
+func (d *sidecar) saveWhole() error {
+	if d.whole {
+		return nil
+	}
+	err := d.writeWord(sideAtWhole, 1)
+	d.whole = err == nil
+	return err
+}
 
 func (d *sidecar) writeWord(at, v int64) error {
 	return d.write(binary.LittleEndian.AppendUint64(nil, uint64(v)), at)

@@ -237,3 +237,30 @@ func TestPagesThatCannotBeMarkedDoNotCountAsWritten(t *testing.T) {
 		t.Errorf("%d pages are absent, want 8", f.pages.absent.Load())
 	}
 }
+
+// TestAfterARebootAFileThatWasSyncedWholeNeedsItsObjectNoMore is about a file whose object was given up because all of it was
+// here, durably.
+func TestAfterARebootAFileThatWasSyncedWholeNeedsItsObjectNoMore(t *testing.T) {
+	object, patch := pattern(37, 12*page), pattern(38, 2*page)
+	s := openStore(t, t.TempDir())
+	s.limits.smallFile = 0
+	f, _ := adoptAbsent(t, s, 1, object)
+	mustWrite(t, f, patch, 5*page)
+	if err := f.Fill(bg); err != nil {
+		t.Fatal(err)
+	}
+	before := f.Gen()
+	if gen, err := f.Sync(); err != nil || gen != before {
+		t.Fatalf("sync: gen %d, want %d, %v", gen, before, err)
+	}
+	rebooted, err := Open(s.dir, Options{Logger: s.log, BootID: strings.Repeat("ab", 16)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	loaded, err := rebooted.Load(1, func(int64) Base { t.Error("it asks for the object"); return nil })
+	if err != nil {
+		t.Fatal(err)
+	}
+	closeLater(t, loaded)
+	wantContent(t, loaded, put(bytes.Clone(object), patch, 5*page))
+}

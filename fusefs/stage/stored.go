@@ -104,6 +104,7 @@ func (f *File) replaceMap(state sideState) error {
 	old.limit, old.present, old.dirty, old.side = pages.limit, pages.present, pages.dirty, pages.side
 	old.absent.Store(pages.absent.Load())
 	f.sided.Store(true)
+	f.entries.Add(1) // what is noted from now on is in a file whose name is not durable
 	return nil
 }
 

@@ -48,14 +48,14 @@ func fallocate(file *os.File, mode uint32, off, length int64) error {
 	return again(func() error { return unix.Fallocate(int(file.Fd()), mode, off, length) })
 }
 
-// fdatasync is safe beside a Close.
-func fdatasync(file *os.File) error {
+// fsync is safe beside a Close.
+func fsync(file *os.File) error {
 	conn, err := file.SyscallConn()
 	if err != nil {
 		return err
 	}
 	var sync error
-	if conn.Control(func(fd uintptr) { sync = again(func() error { return unix.Fdatasync(int(fd)) }) }) != nil {
+	if conn.Control(func(fd uintptr) { sync = again(func() error { return unix.Fsync(int(fd)) }) }) != nil {
 		return os.ErrClosed // its only error
 	}
 	return sync

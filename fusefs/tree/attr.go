@@ -110,6 +110,12 @@ func (t *Tree) SetAttr(ctx context.Context, ino uint64, set SetAttr) (Attr, erro
 		t.markMeta(tx, row)
 		return tx.Put(row)
 	})
+	if err == nil && set.Size != nil {
+		t.secureLater(ino)
+	}
+	if err == nil {
+		err = t.followAttrs(ctx, n)
+	}
 	if err != nil {
 		return Attr{}, err
 	}
@@ -231,7 +237,9 @@ func (t *Tree) changeXattrs(ctx context.Context, ino uint64, name string, change
 	if err != nil {
 		return err
 	}
-	return t.cat.Update(func(tx *catalog.Tx) error {
+	n := t.acquire(ino)
+	defer t.release(n)
+	err = t.cat.Update(func(tx *catalog.Tx) error {
 		if row, err = tx.Get(ino); err != nil {
 			return errGone(err)
 		}
@@ -250,6 +258,10 @@ func (t *Tree) changeXattrs(ctx context.Context, ino uint64, name string, change
 		t.markMeta(tx, row)
 		return tx.Put(row)
 	})
+	if err != nil {
+		return err
+	}
+	return t.followAttrs(ctx, n)
 }
 
 // ListXattr returns the names of the extended attributes, sorted.

@@ -80,6 +80,9 @@ func (n *node) snapshot(ctx context.Context, sync bool, pick commit.Pick) (_ *sn
 	if err != nil {
 		return nil, err
 	}
+	if err := n.secure(false); err != nil { // always before the upload
+		return nil, err
+	}
 	s := &snapshot{n: n, stageID: id}
 	n.spilling.Lock()
 	defer func() {
@@ -157,7 +160,7 @@ func (t *Tree) Localise(ctx context.Context, ino uint64) error {
 	}
 	n := t.acquire(ino)
 	defer t.release(n)
-	if err := n.stageNow(false); errors.Is(err, syscall.ESTALE) {
+	if err := n.stageNow(false, false); errors.Is(err, syscall.ESTALE) {
 		return nil // the row is gone: nobody needs the bytes
 	} else if err != nil {
 		return err
@@ -239,5 +242,8 @@ func (t *Tree) FsyncDir(ctx context.Context, ino uint64) error {
 	if err := t.commit.Sync(ctx, inos...); err != nil {
 		return err
 	}
-	return t.commit.SyncDoomed(ctx, keys...)
+	if err := t.commit.SyncDoomed(ctx, keys...); err != nil {
+		return err
+	}
+	return t.cat.Sync()
 }

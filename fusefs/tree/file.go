@@ -14,6 +14,7 @@ import (
 type File struct {
 	n        *node
 	writes   bool
+	wrote    atomic.Bool // since the last Flush or Fsync that stored it
 	released atomic.Bool
 }
 
@@ -61,6 +62,7 @@ func (t *Tree) Open(ctx context.Context, ino uint64, flags uint32) (Handle, erro
 			f.Release()
 			return nil, err
 		}
+		f.wrote.Store(true)
 	}
 	return f, nil
 }
@@ -103,6 +105,7 @@ func (f *File) WriteAt(ctx context.Context, p []byte, off int64) (k int, err err
 	if limit := f.n.t.caps.MaxObjectSize; limit > 0 && off+int64(len(p)) > limit {
 		return 0, syscall.EFBIG
 	}
+	f.wrote.Store(true)
 	var short error // of a write that the disk took only in part
 	err = f.n.change(ctx, false, stage.Range{Off: off, Len: int64(len(p))}, func(s *stage.File) (err error) {
 		if k, err = s.WriteAt(ctx, p, off); k > 0 {
@@ -126,6 +129,7 @@ func (f *File) Allocate(ctx context.Context, off, length int64, mode uint32) err
 	if limit := f.n.t.caps.MaxObjectSize; limit > 0 && off+length > limit {
 		return syscall.EFBIG
 	}
+	f.wrote.Store(true)
 	span := stage.Range{Off: off, Len: length}
 	if mode&fallocPunchHole != 0 {
 		span.Len = 0
@@ -156,12 +160,20 @@ func (f *File) Seek(ctx context.Context, off int64, whence uint32) (int64, error
 	return off, nil
 }
 
-// Flush is close(2).
-func (f *File) Flush(context.Context) error {
+// Flush is close(2). With CommitSync it is fsync(2) for a handle that has changed something.
+func (f *File) Flush(ctx context.Context) error {
 	if !f.writes {
 		return nil
 	}
-	return f.n.persist()
+	attrs := f.n.unfollowed.Swap(false)
+	if !f.n.t.o.CommitSync || !attrs && !f.wrote.Load() {
+		return f.n.persist()
+	}
+	err := f.Fsync(ctx)
+	if err != nil && attrs {
+		f.n.unfollowed.Store(true)
+	}
+	return err
 }
 
 // Fsync returns when the file is in the store; on a scratch path when it is durable on the local disk.
@@ -170,13 +182,19 @@ func (f *File) Fsync(ctx context.Context) error {
 	if t.o.ReadOnly {
 		return nil
 	}
-	if err := f.n.persist(); err != nil {
-		return err
+	wrote := f.wrote.Swap(false) // a write that comes meanwhile is the next one's
+	err := f.n.persist()
+	switch {
+	case err != nil:
+	case t.commit.Scratch(f.n.ino):
+		err = t.secure(f.n.ino, true)
+	default:
+		err = t.storeNow(ctx, f.n.ino)
 	}
-	if t.commit.Scratch(f.n.ino) {
-		return f.n.syncLocally()
+	if err != nil && wrote {
+		f.wrote.Store(true)
 	}
-	return t.commit.Sync(ctx, f.n.ino)
+	return err
 }
 
 // Release ends the handle.
@@ -197,6 +215,9 @@ func (f *File) Release() {
 	}
 	touch := f.writes && n.writers == 0
 	t.mu.Unlock()
+	if touch && n.file.Load() != nil {
+		t.secureLater(n.ino)
+	}
 	t.release(n)
 	if touch && !t.o.ReadOnly {
 		t.commit.Closed(n.ino)

@@ -86,7 +86,7 @@ func openTree(t testing.TB, store provider.Provider, o Options) *mount {
 		o.StoreName = store.String()
 	}
 	if o.CacheDir == "" {
-		o.CacheDir = t.TempDir()
+		o.CacheDir = memoryDir(t)
 	}
 	if o.Writeback == 0 {
 		o.Writeback = time.Millisecond
@@ -111,7 +111,7 @@ func (m *mount) close() {
 // crash opens a copy of the cache directory as it is now, and gives up the old one.
 func (m *mount) crash() *mount {
 	m.t.Helper()
-	dir := m.tb.TempDir()
+	dir := memoryDir(m.tb)
 	// A killed process stops between two system calls; a copy of a directory that is being written would not. So the
 	// background is stopped first; what is only in memory is not written.
 	m.Tree.commit.Close()
@@ -349,4 +349,20 @@ func same(got, want map[string]string) error {
 		}
 	}
 	return nil
+}
+
+// memoryDir returns a directory of the test's own in memory, where the many fsyncs cost nothing, or on disk where there is
+// no such place.
+func memoryDir(t testing.TB) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("/dev/shm", "sharefs-test-")
+	if err != nil {
+		return t.TempDir()
+	}
+	t.Cleanup(func() {
+		if err := os.RemoveAll(dir); err != nil {
+			t.Error(err)
+		}
+	})
+	return dir
 }

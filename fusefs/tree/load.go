@@ -186,12 +186,18 @@ func (t *Tree) fetchAttrs(ctx context.Context, ino uint64) error {
 	if err != nil || key == "" {
 		return err
 	}
+	if seen.IsFile() && seen.Key == "" && seen.PutKey != "" {
+		// A power loss left nothing of the file but a request whose fate is not known. What is at the key now may be
+		// another file's that was to be replaced.
+		return t.awaitSettled(ctx, ino, key)
+	}
 	o, err := t.store.Stat(ctx, key)
 	gone := provider.Is(err, provider.KindNotFound)
 	if err != nil && !gone {
 		return err
 	}
-	return t.cat.Update(func(tx *catalog.Tx) error {
+	unsettled := false
+	err = t.cat.Update(func(tx *catalog.Tx) error {
 		row, err := tx.Get(ino)
 		switch {
 		case catalog.IsNotFound(err) || err == nil && row.Known:
@@ -201,7 +207,8 @@ func (t *Tree) fetchAttrs(ctx context.Context, ino uint64) error {
 		case row.Key != seen.Key || row.Version != seen.Version || row.Parent != seen.Parent || row.Name != seen.Name:
 			return nil // it was renamed or stored meanwhile: who needs the attributes asks again
 		case gone && row.PutKey != "":
-			return &provider.Error{Op: "stat", Key: key, Kind: provider.KindUnavailable, Err: errors.New("the object is being moved")}
+			unsettled = true
+			return nil
 		case !gone:
 			return t.learnObject(tx, row, o)
 		case row.IsDir():
@@ -211,6 +218,18 @@ func (t *Tree) fetchAttrs(ctx context.Context, ino uint64) error {
 		// Listed, and gone: another program has deleted it.
 		return tx.Delete(ino)
 	})
+	if err != nil || !unsettled {
+		return err
+	}
+	return t.awaitSettled(ctx, ino, key) // it is being moved
+}
+
+// awaitSettled returns when it is known what became of the request that was sent for an inode.
+func (t *Tree) awaitSettled(ctx context.Context, ino uint64, key string) error {
+	if t.o.ReadOnly {
+		return &provider.Error{Op: "stat", Key: key, Kind: provider.KindUnavailable, Err: errors.New("the object is being stored or moved")}
+	}
+	return t.commit.Sync(ctx, ino)
 }
 
 // learnObject brings a row that has no local changes up to date with its object.

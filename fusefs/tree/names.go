@@ -190,10 +190,14 @@ func (t *Tree) add(ctx context.Context, c Caller, parent uint64, name string, mo
 
 // Mkdir makes a directory.
 func (t *Tree) Mkdir(ctx context.Context, c Caller, parent uint64, name string, mode uint32) (Attr, error) {
-	return t.add(ctx, c, parent, name, provider.ModeDir|mode&0o7777, func(_ *catalog.Tx, row *catalog.Inode) error {
+	attr, err := t.add(ctx, c, parent, name, provider.ModeDir|mode&0o7777, func(_ *catalog.Tx, row *catalog.Inode) error {
 		row.Complete = true
 		return nil
 	})
+	if err == nil {
+		err = t.follow(ctx, []uint64{attr.Ino})
+	}
+	return attr, err
 }
 
 // Symlink makes a symlink.
@@ -204,10 +208,14 @@ func (t *Tree) Symlink(ctx context.Context, c Caller, parent uint64, name, targe
 	if t.o.Attributes == AttributesListed {
 		return Attr{}, syscall.EPERM // without its mode it would come back as a file
 	}
-	return t.add(ctx, c, parent, name, provider.ModeSymlink|0o777, func(_ *catalog.Tx, row *catalog.Inode) error {
+	attr, err := t.add(ctx, c, parent, name, provider.ModeSymlink|0o777, func(_ *catalog.Tx, row *catalog.Inode) error {
 		row.Target, row.Size = target, int64(len(target))
 		return nil
 	})
+	if err == nil {
+		err = t.follow(ctx, []uint64{attr.Ino})
+	}
+	return attr, err
 }
 
 // Mknod makes a regular file; other types are EPERM, as mknod(2) has it for a filesystem that does not support them.
@@ -219,8 +227,9 @@ func (t *Tree) Mknod(ctx context.Context, c Caller, parent uint64, name string, 
 	if err != nil {
 		return Attr{}, err
 	}
+	err = h.Flush(ctx)
 	h.Release()
-	return attr, nil
+	return attr, err
 }
 
 // Create makes a file and opens it.
@@ -245,7 +254,9 @@ func (t *Tree) Create(ctx context.Context, c Caller, parent uint64, name string,
 	})
 	switch {
 	case err == nil:
-		return attr, t.newFile(n, flags), nil
+		f := t.newFile(n, flags)
+		f.wrote.Store(true) // an empty file is something to store
+		return attr, f, nil
 	case n != nil: // the commit failed: release removes the staged file, as of any inode without a row
 		t.release(n)
 	}
@@ -312,7 +323,8 @@ func (t *Tree) remove(ctx context.Context, parent uint64, name string, check fun
 	if err := t.complete(ctx, parent); err != nil {
 		return err
 	}
-	return t.cat.Update(func(tx *catalog.Tx) error {
+	var keys []string
+	err := t.cat.Update(func(tx *catalog.Tx) error {
 		dir, err := getDir(tx, parent)
 		if err != nil {
 			return err
@@ -327,11 +339,16 @@ func (t *Tree) remove(ctx context.Context, parent uint64, name string, check fun
 		if err := check(tx, row); err != nil {
 			return err
 		}
+		keys = []string{row.Key, row.PutKey}
 		if err := t.detach(tx, row); err != nil {
 			return err
 		}
 		return t.leave(tx, dir)
 	})
+	if err != nil {
+		return err
+	}
+	return t.follow(ctx, nil, keys...)
 }
 
 // detach takes an inode's name away: its object is doomed, its row stays until the kernel has forgotten it.
@@ -365,13 +382,6 @@ func (t *Tree) detach(tx *catalog.Tx, row *catalog.Inode) error {
 		}
 	})
 	return tx.Put(row)
-}
-
-// removeStaged removes a staged file that nothing refers to.
-func (t *Tree) removeStaged(id uint64) {
-	if err := t.stage.Remove(stage.ID(id)); err != nil {
-		t.o.Logger.Warn("a staged file that is not needed any more stays until the next mount", "err", err)
-	}
 }
 
 // leave notes in a directory's row that a child has gone. One that is empty now may need a marker.
@@ -412,7 +422,7 @@ func (t *Tree) dropRow(ino uint64) {
 			return err
 		}
 		if row.Stage != 0 {
-			tx.After(func() { t.removeStaged(row.Stage) })
+			tx.After(func() { t.discard(row.Stage, row.Synced) })
 			if err := t.dropSpills(tx, row.Stage); err != nil {
 				return err
 			}
@@ -435,7 +445,7 @@ func (t *Tree) ReadDir(ctx context.Context, ino, offset uint64, emit func(DirEnt
 	}
 	for more := true; more; {
 		var err error
-		if offset, more, err = t.readDirBatch(ino, offset, emit); err != nil {
+		if offset, more, err = t.readDirBatch(ctx, ino, offset, emit); err != nil {
 			return err
 		}
 	}
@@ -444,7 +454,7 @@ func (t *Tree) ReadDir(ctx context.Context, ino, offset uint64, emit func(DirEnt
 
 // readDirBatch emits some entries, and says where and whether there are more to be emitted. As in stat, nodes are taken
 // before rows are read.
-func (t *Tree) readDirBatch(ino, offset uint64, emit func(DirEntry) bool) (next uint64, more bool, err error) {
+func (t *Tree) readDirBatch(ctx context.Context, ino, offset uint64, emit func(DirEntry) bool) (next uint64, more bool, err error) {
 	for _, n := range t.openNodes() {
 		defer t.release(n)
 	}
@@ -458,6 +468,13 @@ func (t *Tree) readDirBatch(ino, offset uint64, emit func(DirEntry) bool) (next 
 		return offset, false, err
 	}
 	for _, row := range rows {
+		if row.IsFile() && row.Stage == 0 && row.Key == "" { // whether there is such a file is to be found out
+			if known, err := t.knownAttrs(ctx, row.Ino); catalog.IsNotFound(err) {
+				continue
+			} else if err == nil {
+				row = known
+			}
+		}
 		if !emit(t.entryOf(row)) {
 			return offset, false, nil
 		}

@@ -31,12 +31,15 @@ type node struct {
 	loaded  bool         // file says whether there is a staged file
 	stageID uint64       // of file
 	staged  bool         // the catalog knows file as the inode's content; else it is what the store has
+	synced  bool         // the durable catalog may call file synced: see durable.go
 	src     *cacheSource // open for reading; made on demand
 
 	file      atomic.Pointer[stage.File] // written under gate
 	exclusive atomic.Pointer[snapshot]   // an upload that reads file itself: a write breaks it
 
 	spilling sync.RWMutex // see spill.go. Held shared while a range is spilled, else while the file is stored. Taken before gate.
+
+	unfollowed atomic.Bool // attributes were changed that the next close has to store
 
 	attrMu  sync.Mutex
 	changed bool      // file was changed since the row was written
@@ -131,8 +134,8 @@ func (n *node) close() error {
 func (n *node) closeLocked() {
 	n.closeSource()
 	f := n.file.Swap(nil)
-	staged := n.staged
-	n.loaded, n.staged = false, false
+	staged, synced := n.staged, n.synced
+	n.loaded, n.staged, n.synced = false, false, false
 	if f == nil {
 		return
 	}
@@ -143,12 +146,18 @@ func (n *node) closeLocked() {
 		n.t.removeStaged(n.stageID) // of a create that failed: there is no row
 	case row.Parent == 0 && !staged:
 		_ = f.Close()
-		n.t.removeStaged(n.stageID) // stored and unlinked: the row does not name it
+		n.t.discard(n.stageID, synced) // stored and unlinked: the row does not name it
 	case row.Parent == 0:
 		_ = f.Close() // it goes with the row, when the kernel has forgotten the inode
 	case staged:
 		_ = f.Close()
 	default:
+		if synced { // before the file can be written to again, under another id
+			if err := n.t.cat.Sync(); err != nil {
+				_ = f.Close() // it stays where it is
+				return
+			}
+		}
 		n.demote(f, row)
 	}
 }
@@ -201,19 +210,21 @@ func (n *node) load() error {
 		}
 		n.file.Store(f)
 		n.stageID, n.staged = row.Stage, true
+		n.synced = row.Synced || n.t.cat.Broken() != nil
 	}
 	n.loaded = true
 	return nil
 }
 
-// stageNow makes the staged file the inode's content.
-func (n *node) stageNow(truncate bool) error {
+// stageNow makes the staged file the inode's content. change: which is about to change, so that it must not be called
+// synced any more, durably.
+func (n *node) stageNow(truncate, change bool) error {
 	n.gate.Lock()
 	defer n.gate.Unlock()
 	if err := n.load(); err != nil {
 		return err
 	}
-	if n.file.Load() != nil && n.staged {
+	if n.file.Load() != nil && n.staged && !(change && n.synced) {
 		return nil
 	}
 	n.closeSource()
@@ -229,7 +240,7 @@ func (n *node) stageNow(truncate bool) error {
 			}
 		}
 		f := n.file.Load()
-		row.Stage, row.StageMtime = n.stageID, f.ModTime()
+		row.Stage, row.StageMtime, row.Synced = n.stageID, f.ModTime(), false
 		if row.Parent != 0 {
 			n.t.markDirty(tx, row)
 		}
@@ -241,6 +252,12 @@ func (n *node) stageNow(truncate bool) error {
 		n.file.Store(nil)
 		_ = f.Close()
 		n.t.removeStaged(n.stageID)
+	}
+	if err == nil && n.synced {
+		failpoint.Hit("tree.unsync")
+		if err = n.t.cat.Sync(); err == nil {
+			n.synced = false
+		}
 	}
 	return err
 }
@@ -319,22 +336,6 @@ func (n *node) persist() error {
 		n.changed = false
 	}
 	return err
-}
-
-// syncLocally makes the content of a staged file, and the row that names it, durable on the local disk.
-func (n *node) syncLocally() error {
-	n.gate.RLock()
-	f := n.file.Load()
-	if f == nil {
-		n.gate.RUnlock()
-		return nil
-	}
-	err := f.Sync()
-	n.gate.RUnlock()
-	if err != nil {
-		return err
-	}
-	return n.t.cat.Sync()
 }
 
 // overlay puts what only memory knows onto a row. It is called with attrMu locked.

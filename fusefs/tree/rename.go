@@ -30,9 +30,14 @@ func (t *Tree) Rename(ctx context.Context, oldParent uint64, oldName string, new
 				return err
 			}
 		}
-		err := t.cat.Update(func(tx *catalog.Tx) error {
-			return t.rename(tx, oldParent, oldName, newParent, newName, flags)
+		var done renamed
+		err := t.cat.Update(func(tx *catalog.Tx) (err error) {
+			done, err = t.rename(tx, oldParent, oldName, newParent, newName, flags)
+			return err
 		})
+		if err == nil {
+			return t.follow(ctx, done.inos, done.keys...)
+		}
 		var unknown errUnknown
 		if !errors.As(err, &unknown) {
 			return err
@@ -43,21 +48,33 @@ func (t *Tree) Rename(ctx context.Context, oldParent uint64, oldName string, new
 	}
 }
 
-func (t *Tree) rename(tx *catalog.Tx, oldParent uint64, oldName string, newParent uint64, newName string, flags uint32) error {
+// renamed is what a rename concerns in the store.
+type renamed struct {
+	inos []uint64 // whose keys have changed
+	keys []string // that are free when it is done: of an object, or with "/" at the end of all below
+}
+
+func (t *Tree) rename(tx *catalog.Tx, oldParent uint64, oldName string, newParent uint64, newName string, flags uint32) (renamed, error) {
 	row, err := tx.Child(oldParent, oldName)
 	if catalog.IsNotFound(err) {
-		return syscall.ENOENT
+		return renamed{}, syscall.ENOENT
 	}
 	if err != nil {
-		return err
+		return renamed{}, err
 	}
 	to, err := t.mayAdd(tx, newParent, newName, row.IsDir())
 	if err != nil {
-		return err
+		return renamed{}, err
 	}
 	if row.IsDir() {
 		if err := t.mayMoveDir(tx, row, to, newName); err != nil {
-			return err
+			return renamed{}, err
+		}
+	}
+	done := renamed{inos: []uint64{row.Ino}, keys: []string{row.Key}}
+	if row.IsDir() {
+		if done.keys[0], err = tx.Key(row); err != nil {
+			return renamed{}, err
 		}
 	}
 	var replaces time.Time // since when what is replaced waits to be stored
@@ -65,18 +82,19 @@ func (t *Tree) rename(tx *catalog.Tx, oldParent uint64, oldName string, newParen
 	switch {
 	case catalog.IsNotFound(err):
 	case err != nil:
-		return err
+		return renamed{}, err
 	case flags&RenameNoReplace != 0:
-		return syscall.EEXIST
+		return renamed{}, syscall.EEXIST
 	case over.Ino == row.Ino:
-		return nil
+		return renamed{}, nil
 	default:
 		if err := mayReplace(tx, row, over); err != nil {
-			return err
+			return renamed{}, err
 		}
 		replaces = over.Dirty
+		done.keys = append(done.keys, over.Key)
 		if err := t.detach(tx, over); err != nil {
-			return err
+			return renamed{}, err
 		}
 	}
 	row.Parent, row.Name, row.Ctime = newParent, newName, t.o.Now()
@@ -85,24 +103,25 @@ func (t *Tree) rename(tx *catalog.Tx, oldParent uint64, oldName string, newParen
 	}
 	t.markDirty(tx, row)
 	if err := tx.Put(row); err != nil {
-		return err
+		return renamed{}, err
 	}
 	if row.IsDir() {
 		moved, err := tx.MarkBelow(row.Ino, t.o.Rules.HasScratch(), row.Ctime)
 		if err != nil {
-			return err
+			return renamed{}, err
 		}
+		done.inos = append(done.inos, moved...)
 		tx.After(func() {
 			for _, ino := range moved {
 				t.commit.Touch(ino)
 			}
 		})
 	}
-	return t.renamed(tx, oldParent, newParent)
+	return done, t.touchParents(tx, oldParent, newParent)
 }
 
-// renamed notes a rename in the directories.
-func (t *Tree) renamed(tx *catalog.Tx, oldParent, newParent uint64) error {
+// touchParents notes a rename in the directories.
+func (t *Tree) touchParents(tx *catalog.Tx, oldParent, newParent uint64) error {
 	from, err := tx.Get(oldParent)
 	if err != nil {
 		return err

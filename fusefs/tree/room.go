@@ -95,12 +95,12 @@ func (n *node) change(ctx context.Context, truncate bool, span stage.Range, f fu
 func (n *node) tryChange(truncate bool, span stage.Range, room *stage.Reservation, f func(*stage.File) error) (lacking, error) {
 	for {
 		n.gate.RLock()
-		if file := n.file.Load(); file != nil && n.staged {
+		if file := n.file.Load(); file != nil && n.staged && !n.synced {
 			defer n.gate.RUnlock()
 			return n.changeFile(file, span, room, f)
 		}
 		n.gate.RUnlock()
-		err := n.stageNow(truncate)
+		err := n.stageNow(truncate, true)
 		if errors.Is(err, syscall.ENOSPC) {
 			room.Release()
 			n.t.stage.Refused()

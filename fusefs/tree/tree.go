@@ -69,10 +69,14 @@ type Options struct {
 	StallTimeout time.Duration // a write for which nothing gets free so long fails with ENOSPC. 0: DefaultStall
 	MemorySize   int64         // bytes of contents in memory. 0: DefaultMemory
 	Rules        pathrule.Rules
-	Parallel     int   // requests at a time, of the committer and for attributes. 0: 16
-	Capacity     int64 // bytes that statfs shows. 0: DefaultCapacity
+	Parallel     int    // requests at a time, of the committer and for attributes. 0: 16
+	Capacity     int64  // bytes that statfs shows. 0: DefaultCapacity
+	CommitSync   bool   // close, rename, unlink, mkdir, ... return when the store has it, as fsync does
+	BootID       string // of the running kernel, as /proc/sys/kernel/random/boot_id has it. Empty: read there
 	Logger       *slog.Logger
 	Now          func() time.Time
+
+	secureAfter time.Duration // see there; tests make it short
 }
 
 func (o Options) withDefaults() Options {
@@ -106,6 +110,9 @@ func (o Options) withDefaults() Options {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
+	if o.secureAfter <= 0 {
+		o.secureAfter = secureAfter
+	}
 	return o
 }
 
@@ -128,6 +135,8 @@ type Tree struct {
 
 	hidden atomic.Int64 // keys of the store that are no path
 
+	secureWake chan struct{} // capacity 1: there is something in closed or trash
+
 	mu       sync.Mutex
 	nodes    map[uint64]*node
 	held     map[string]uint64 // keys of objects that an open handle of an unlinked file still reads
@@ -136,6 +145,10 @@ type Tree struct {
 	attrs    map[uint64]*load  // inodes whose attributes are being fetched
 	ahead    map[uint64]int    // for each directory how many attributes were fetched ahead at the last time
 	attrSem  chan struct{}
+	closed   map[uint64]bool // inodes that were closed since the last batch: see keepSecuring
+	trash    []uint64        // staged files to be removed: see discard
+
+	closedSince time.Time // of the first in closed
 }
 
 var _ Namespace = (*Tree)(nil)
@@ -146,7 +159,8 @@ func Open(ctx context.Context, o Options) (_ *Tree, err error) {
 	o = o.withDefaults()
 	t := &Tree{o: o, store: o.Store, caps: o.Store.Capabilities(),
 		nodes: map[uint64]*node{}, held: map[string]uint64{}, unlinked: map[uint64]bool{},
-		loads: map[uint64]*load{}, attrs: map[uint64]*load{}, ahead: map[uint64]int{}, attrSem: make(chan struct{}, o.Parallel)}
+		loads: map[uint64]*load{}, attrs: map[uint64]*load{}, ahead: map[uint64]int{}, attrSem: make(chan struct{}, o.Parallel),
+		closed: map[uint64]bool{}, secureWake: make(chan struct{}, 1)}
 	t.ctx, t.cancel = context.WithCancel(context.Background())
 	defer func() {
 		if err != nil {
@@ -155,6 +169,9 @@ func Open(ctx context.Context, o Options) (_ *Tree, err error) {
 	}()
 	if err := os.MkdirAll(o.CacheDir, 0o700); err != nil {
 		return nil, fmt.Errorf("cache directory: %w", err)
+	}
+	if t.o.BootID, err = bootID(o.BootID); err != nil {
+		return nil, err
 	}
 	if t.lock, err = lockDir(o.CacheDir); err != nil {
 		return nil, err
@@ -165,7 +182,7 @@ func Open(ctx context.Context, o Options) (_ *Tree, err error) {
 	if err := t.bind(); err != nil {
 		return nil, err
 	}
-	if t.stage, err = stage.Open(filepath.Join(o.CacheDir, "stage"), stage.Options{Logger: o.Logger, Room: t.stageRoom(), Memory: o.MemorySize / 2}); err != nil {
+	if t.stage, err = stage.Open(filepath.Join(o.CacheDir, "stage"), stage.Options{Logger: o.Logger, BootID: t.o.BootID, Room: t.stageRoom(), Memory: o.MemorySize / 2}); err != nil {
 		return nil, err
 	}
 	t.cache, err = cache.Open(filepath.Join(o.CacheDir, "cache"),
@@ -185,6 +202,7 @@ func Open(ctx context.Context, o Options) (_ *Tree, err error) {
 	if o.ReadOnly {
 		return t, nil
 	}
+	t.wg.Go(t.keepSecuring)
 	return t, t.commit.Start()
 }
 
@@ -234,10 +252,15 @@ func (t *Tree) bind() error {
 }
 
 // recover takes up what an earlier process left: files that were written and not closed, files that were unlinked and
-// still open, staged files that nothing refers to.
+// still open, staged files that nothing refers to. When the system was restarted meanwhile, what is not synced is given up
+// (power.go). All that it decided is durable when it returns.
 func (t *Tree) recover() error {
 	wanted := map[stage.ID]bool{}
 	err := t.cat.Update(func(tx *catalog.Tx) error {
+		restarted, err := t.restarted(tx)
+		if err != nil {
+			return err
+		}
 		gone, err := tx.Unlinked()
 		if err != nil {
 			return err
@@ -258,16 +281,32 @@ func (t *Tree) recover() error {
 			return err
 		}
 		for _, n := range staged {
+			if restarted && !n.Synced {
+				if err := t.giveUp(tx, n); err != nil {
+					return err
+				}
+				continue
+			}
 			if err := t.recoverStaged(tx, n); err != nil {
 				return err
 			}
 			wanted[stage.ID(n.Stage)] = true
+			if !n.Synced {
+				t.closed[n.Ino] = true
+			}
 		}
 		return t.dropLostSpills(tx, wanted)
 	})
+	if err == nil {
+		err = t.cat.Sync() // before a file goes whose row could come back, or one is written to whose row is called synced
+	}
 	if err != nil {
 		return fmt.Errorf("recovery: %w", err)
 	}
+	if len(t.closed) > 0 {
+		t.wakeSecurer()
+	}
+	t.tellConflicts()
 	ids, err := t.stage.IDs()
 	if err != nil {
 		return fmt.Errorf("recovery: %w", err)
@@ -318,6 +357,8 @@ type Status struct {
 	Bytes    int64            `json:"bytes"`       // of known files
 	Hidden   int64            `json:"hidden_keys"` // keys of the store that are no path, seen since the mount
 	Open     int              `json:"open"`        // files that are open or being stored
+
+	Conflicts []Conflict `json:"conflicts"` // what could not be kept as the content of a file, and is kept aside
 }
 
 // Pending is what is still to be stored.
@@ -334,7 +375,7 @@ func (t *Tree) Status() (Status, error) {
 	open := len(t.nodes)
 	t.mu.Unlock()
 	return Status{Store: t.o.StoreName, ReadOnly: t.o.ReadOnly, Pending: p, Stuck: t.commit.Problems(), Kept: t.commit.Kept(), Cache: t.cache.Stats(), Stage: t.stage.Room(),
-		Files: u.Files, Dirs: u.Dirs, Bytes: u.Bytes, Hidden: t.hidden.Load(), Open: open}, err
+		Files: u.Files, Dirs: u.Dirs, Bytes: u.Bytes, Hidden: t.hidden.Load(), Open: open, Conflicts: t.conflicts()}, err
 }
 
 // Flush stores everything that is pending and returns when that is done, or with the first error. progress may be nil.
@@ -349,7 +390,10 @@ func (t *Tree) Flush(ctx context.Context, progress func(Pending)) error {
 			return err
 		}
 	}
-	return t.commit.Flush(ctx, progress)
+	if err := t.commit.Flush(ctx, progress); err != nil {
+		return err
+	}
+	return t.cat.Sync()
 }
 
 // Close ends the tree. What is pending stays in the cache directory, for the next Open; Flush before stores it.
@@ -358,8 +402,18 @@ func (t *Tree) Close() error {
 	t.commit.Close()
 	t.wg.Wait()
 	var errs []error
-	for _, n := range t.openNodes() {
-		errs = append(errs, n.persist(), n.close())
+	open := t.openNodes()
+	for _, n := range open {
+		errs = append(errs, n.persist())
+	}
+	if !t.o.ReadOnly {
+		errs = append(errs, t.secureRest())
+	}
+	for _, n := range open {
+		errs = append(errs, n.close())
+	}
+	if !t.o.ReadOnly {
+		errs = append(errs, t.secureBatch())
 	}
 	return errors.Join(append(errs, t.closeAll())...)
 }

@@ -115,6 +115,9 @@ func (m *Mount) keep() {
 
 func (m *Mount) logFile() string { return filepath.Join(m.base, "log") }
 
+// Log returns what the daemons of the mount have logged.
+func (m *Mount) Log() string { return string(m.log()) }
+
 func (m *Mount) log() []byte {
 	b, err := os.ReadFile(m.logFile())
 	if err != nil {
@@ -211,6 +214,11 @@ type Status struct {
 		ScratchSeen  int64 `json:"scratch_seen"`
 		LazySeen     int64 `json:"lazy_seen"`
 	} `json:"kept"`
+	Conflicts []struct {
+		Path string `json:"path"`
+		Kept string `json:"kept"`
+		Size int64  `json:"size"`
+	} `json:"conflicts"`
 	Requests struct {
 		ByKind map[string]struct {
 			Count  int64 `json:"count"`

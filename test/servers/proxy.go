@@ -54,6 +54,7 @@ type ReverseProxy struct {
 	faults  faults
 	stalled chan struct{} // not nil: nothing passes until it is closed
 	seen    int           // requests, for faults.every
+	denied  *Refusal      // see errors.go; nil: nothing is
 	broken  *breaker      // see faults.go; nil: nothing is
 }
 
@@ -241,6 +242,9 @@ func (p *ReverseProxy) serve(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Type", "application/xml")
 		w.WriteHeader(http.StatusServiceUnavailable)
 		_, _ = io.WriteString(w, "<Error><Code>SlowDown</Code><Message>on purpose</Message></Error>")
+		return
+	}
+	if p.deny(w, kind) {
 		return
 	}
 	r.Body = &countedBody{p: p, ctx: r.Context(), kind: kind, sent: true, cut: -1, ReadCloser: r.Body}

@@ -30,7 +30,8 @@ type Settings struct {
 	StageSize           int64    // bytes
 	KeepFree            int64    // bytes; Auto: by the size of the disk
 	StallTimeout        time.Duration
-	Memory              int64 // bytes
+	Memory              int64  // bytes
+	Commit              string // CommitAsync or CommitSync
 	Writeback           time.Duration
 	IOTimeout           time.Duration
 	OpenTimeout         time.Duration
@@ -44,10 +45,12 @@ type Settings struct {
 // Auto is the size that sharefs chooses itself.
 const Auto = -1
 
-// Words of Settings.Attributes, LogLevel and LogFormat.
+// Words of Settings.Attributes, Commit, LogLevel and LogFormat.
 const (
 	AttributesFull   = "full"
 	AttributesListed = "listed"
+	CommitAsync      = "async"
+	CommitSync       = "sync"
 	FormatText       = "text"
 	FormatJSON       = "json"
 )
@@ -70,6 +73,7 @@ func Defaults() Settings {
 		Parallel:     16,
 		LogLevel:     "info",
 		LogFormat:    FormatText,
+		Commit:       CommitAsync,
 	}
 }
 
@@ -125,6 +129,8 @@ func (s *Settings) Options() []Option {
 		{"keep-free", "", "what the read cache and changed files leave free of the disk; auto: 1GiB, at most a twentieth of the disk", sizeOrAuto{&s.KeepFree}},
 		{"stall-timeout", "", "a write that finds the disk full fails when nothing got free for so long", duration{&s.StallTimeout, time.Second, 24 * time.Hour}},
 		{"memory", "", "memory for cached contents, read-ahead and uploads", size{&s.Memory, 1 << 20}},
+		{"commit", "", "async: what was closed, renamed, removed is stored moments later; sync: those calls return when it is stored, or with the error",
+			choice{&s.Commit, []string{CommitAsync, CommitSync}}},
 		{"writeback", "", "a file is stored after this long without another change to it", duration{&s.Writeback, time.Millisecond, time.Hour}},
 		{"scratch", "", "paths that are stored only once they are renamed to another one, such as **/incoming/**; several with colons between them",
 			patterns{&s.Scratch, func(p []string) error { _, err := pathrule.Parse(p, nil); return err }}},

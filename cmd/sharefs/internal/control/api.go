@@ -49,11 +49,13 @@ type Status struct {
 	Pending  Pending   `json:"pending"`
 	Stuck    []Problem `json:"stuck"`
 	Kept     Kept      `json:"kept"`
-	Cache    Cache     `json:"cache"`
-	Stage    Stage     `json:"stage"`
-	Requests Requests  `json:"requests"`
-	Hidden   int64     `json:"hidden_keys"` // of the store, that are no path: met since the mount, and not shown in it
-	Errors   []LogLine `json:"errors"`      // the last warnings and errors of the log, oldest first
+	// Conflicts are kept for a person to look at.
+	Conflicts []Conflict `json:"conflicts"`
+	Cache     Cache      `json:"cache"`
+	Stage     Stage      `json:"stage"`
+	Requests  Requests   `json:"requests"`
+	Hidden    int64      `json:"hidden_keys"` // of the store, that are no path: met since the mount, and not shown in it
+	Errors    []LogLine  `json:"errors"`      // the last warnings and errors of the log, oldest first
 }
 
 // Pending is what waits to be stored.
@@ -79,6 +81,14 @@ type Kept struct {
 	ScratchSeen  int64 `json:"scratch_seen"`
 	Lazy         int   `json:"lazy"` // changes, which are in Pending too
 	LazySeen     int64 `json:"lazy_seen"`
+}
+
+// Conflict is content that was not safe on the disk when the system went down. The file has what the store has instead.
+type Conflict struct {
+	Path string    `json:"path"` // of the file
+	Kept string    `json:"kept"` // where the content is, a note beside it
+	Size int64     `json:"size"` // bytes
+	Time time.Time `json:"time"` // when it was put there
 }
 
 // Cache is the state of the read cache. Sizes are in bytes; counts are since the mount.

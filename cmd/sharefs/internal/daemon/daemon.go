@@ -43,13 +43,14 @@ var ErrBusy = errors.New("the mount is in use")
 
 // Report is a Mount's part of control.Status.
 type Report struct {
-	Pending  control.Pending
-	Stuck    []control.Problem
-	Kept     control.Kept
-	Cache    control.Cache
-	Stage    control.Stage
-	Requests control.Requests
-	Hidden   int64
+	Pending   control.Pending
+	Stuck     []control.Problem
+	Kept      control.Kept
+	Cache     control.Cache
+	Stage     control.Stage
+	Requests  control.Requests
+	Hidden    int64
+	Conflicts []control.Conflict
 }
 
 // Host is what a daemon needs of the machine it runs on.
