@@ -207,3 +207,47 @@ func asErrno(err error) error {
 	}
 	return err
 }
+
+// TestAfterARebootASpilledFileIsNeverAMixture: either all of it was durable, or the store's version stands.
+func TestAfterARebootASpilledFileIsNeverAMixture(t *testing.T) {
+	for _, durable := range []bool{true, false} {
+		t.Run(map[bool]string{true: "durable", false: "not durable"}[durable], func(t *testing.T) {
+			store := mem.New(mem.Options{})
+			old, changed := bytes.Repeat([]byte("old "), 5<<20), bytes.Repeat([]byte("new "), 6<<20)
+			_, err := store.Put(ctx, "f", bytes.NewReader(old), int64(len(old)), provider.PutOptions{})
+			must(t, err)
+			m := openTree(t, store, Options{Writeback: time.Hour, WritebackMax: time.Hour, BootID: bootNumber(1), secureAfter: time.Hour,
+				StageSize: spillStage, KeepFree: -1})
+			h, err := m.open("f", syscall.O_RDWR)
+			must(t, err)
+			for off := 0; off < len(changed); off += 1 << 20 {
+				_, err = h.WriteAt(ctx, changed[off:off+1<<20], int64(off))
+				must(t, err)
+			}
+			if len(spilled(t, store)) == 0 {
+				t.Fatal("nothing was spilled")
+			}
+			must(t, h.Flush(ctx))
+			want := old
+			if durable {
+				h.Release()
+				must(t, m.secureBatch())
+				want = changed
+			}
+			m = m.reboot(2)
+			if !durable {
+				h.Release()
+			}
+			defer m.close()
+			again, err := m.open("f", syscall.O_RDONLY)
+			must(t, err)
+			wantRead(t, again, want)
+			again.Release()
+			m.flush()
+			if got := objects(t, store)["f"]; got != string(want) {
+				t.Errorf("the store has %d bytes of %d, or others", len(got), len(want))
+			}
+			awaitNoneSpilled(t, store)
+		})
+	}
+}
