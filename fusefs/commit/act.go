@@ -795,7 +795,7 @@ func (c *Committer) delete(batch []*item) {
 		keys[i] = it.id.key
 	}
 	slices.SortFunc(keys, func(a, b string) int { return strings.Compare(b, a) })
-	err := c.sendDelete(keys, slices.ContainsFunc(batch, func(it *item) bool { return it.urged }))
+	err := c.sendDelete(keys, c.q.anyUrged(batch))
 	failpoint.Hit("commit.deleted")
 	failed := map[string]error{}
 	named := provider.Failed(err)

@@ -347,6 +347,13 @@ func (q *queue) block(it *item, on itemID, now time.Time) (circle []itemID) {
 	return nil
 }
 
+// anyUrged reports whether somebody waits for one of the items.
+func (q *queue) anyUrged(items []*item) bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return slices.ContainsFunc(items, func(it *item) bool { return it.urged })
+}
+
 // delay puts an item that was taken back until a time, whoever waits for it.
 func (q *queue) delay(it *item, until time.Time) {
 	q.mu.Lock()

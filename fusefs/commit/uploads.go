@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"sharefs/fusefs/catalog"
+	"sharefs/fusefs/failpoint"
 	"sharefs/provider/transfer"
 )
 
@@ -68,6 +69,7 @@ func (c *Committer) noted(key string, o transfer.Options) transfer.Options {
 		if err != nil {
 			return err
 		}
+		failpoint.Hit("commit.uploading")
 		return c.cat.Sync()
 	}
 	o.OnPart = c.o.Progress
