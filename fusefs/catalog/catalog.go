@@ -97,6 +97,8 @@ CREATE TABLE doomed (key TEXT PRIMARY KEY, version TEXT NOT NULL, since INTEGER 
 ) WITHOUT ROWID;
 CREATE TABLE upload (key TEXT NOT NULL, id TEXT NOT NULL, -- id '': not known yet
 	PRIMARY KEY (key, id)) WITHOUT ROWID;
+CREATE TABLE spill (stage INTEGER NOT NULL, off INTEGER NOT NULL, len INTEGER NOT NULL, key TEXT NOT NULL, version TEXT NOT NULL,
+	PRIMARY KEY (stage, off)) WITHOUT ROWID;
 `
 
 // Open opens the catalog in dir (catalog.db), making it when it is missing.

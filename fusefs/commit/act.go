@@ -359,8 +359,11 @@ func (c *Committer) send(p plan, snap Snapshot) (clean bool, err error) {
 	}
 	err = c.content.Confirm(p.n.Ino, snap, func(unchanged bool) (content uint64, err error) {
 		clean, err = c.record(p, obj, md, snap.Size(), func(tx *catalog.Tx, n *catalog.Inode) error {
-			if !unchanged || n.Stage != p.n.Stage {
+			if n.Stage != p.n.Stage {
 				return nil
+			}
+			if err := c.dropSpills(tx, n.Stage, p.n.Dirty); err != nil || !unchanged {
+				return err
 			}
 			if content, err = tx.NewID(); err != nil {
 				return err

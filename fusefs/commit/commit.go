@@ -43,8 +43,9 @@ var ErrChanged = errors.New("the plan is out of date")
 
 // Content is where the bytes of staged files come from: the tree.
 type Content interface {
-	// Snapshot returns stable bytes of the inode's staged file: all of them, or with pick those that it chooses. What is staged is
-	// durable on the local disk then, too, unless it is open for writing. Unless sync, ErrBusy while it is.
+	// Snapshot returns stable bytes of the inode's staged file, those that pick chooses. What is staged is durable on the local
+	// disk then, too, unless it is open for writing. Unless sync, ErrBusy while it is. Until the snapshot is closed the file's
+	// spills stay as they are.
 	Snapshot(ctx context.Context, ino uint64, sync bool, pick Pick) (Snapshot, error)
 	// Confirm calls record, with writers held off; unchanged says whether the staged file still is what the snapshot
 	// holds. record returns the content id that the read cache is to keep the bytes under, 0 when they are not clean.
@@ -64,8 +65,9 @@ type Content interface {
 type Snapshot interface {
 	ReadAt(p []byte, off int64) (int, error)
 	Size() int64
-	Dirty() []stage.Range // all other bytes are those of the stored object
-	Stale() bool          // the content has changed under an upload: what was read is of no use
+	Layout() stage.Layout    // what is not dirty is that of the stored object
+	Spills() []catalog.Spill // where what is absent is, if not there
+	Stale() bool             // the content has changed under an upload: what was read is of no use
 	Close() error
 }
 

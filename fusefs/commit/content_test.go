@@ -67,8 +67,9 @@ func (s *snapshot) ReadAt(p []byte, off int64) (int, error) {
 	return s.Reader.ReadAt(p, off)
 }
 
-func (s *snapshot) Size() int64          { return s.size }
-func (s *snapshot) Dirty() []stage.Range { return s.dirty }
+func (s *snapshot) Size() int64             { return s.size }
+func (s *snapshot) Layout() stage.Layout    { return stage.Layout{Size: s.size, Dirty: s.dirty} }
+func (s *snapshot) Spills() []catalog.Spill { return nil }
 func (s *snapshot) Stale() bool {
 	s.k.mu.Lock()
 	defer s.k.mu.Unlock()
@@ -109,7 +110,7 @@ func (k *contents) Snapshot(ctx context.Context, ino uint64, sync bool, pick Pic
 			need := s.size
 			if pick != nil {
 				need = 0
-				for _, r := range pick(s.size, s.dirty) {
+				for _, r := range pick(s.Layout(), nil) {
 					need = max(need, r.Off+r.Len)
 				}
 			}

@@ -16,7 +16,7 @@ func (f *File) aroundSnapshot(ctx context.Context, o SnapshotOptions) (Snapshot,
 	f.account(s)
 	f.mu.runlock()
 	err := f.readAroundTo(ctx, s, o.Exclusive)
-	if err == nil && f.Gen() == s.gen || s.from.around != nil {
+	if err == nil && (o.Exclusive || f.Gen() == s.gen) {
 		return s, nil
 	}
 	s.Close()

@@ -65,6 +65,9 @@ func (s *Store) newFile(id ID, data *os.File, size int64, pages *pageMap, base B
 	return f
 }
 
+// ID returns the content's name.
+func (f *File) ID() ID { return f.id }
+
 // Size returns the length in bytes.
 func (f *File) Size() int64 { return f.size.Load() }
 
@@ -124,7 +127,11 @@ func (f *File) ReadAt(ctx context.Context, p []byte, off int64) (int, error) {
 			defer f.mu.runlock()
 			return f.readData(p, off)
 		}
+		released := f.pages.released(page)
 		f.mu.runlock()
+		if released {
+			return f.readAround(ctx, p, off)
+		}
 		err := f.fill(ctx, page, f.readWindow(lo, hi))
 		if _, full := err.(syscall.Errno); full { // the disk does not take it: the reader need not know
 			return f.readAround(ctx, p, off)
@@ -144,31 +151,27 @@ func (f *File) readData(p []byte, off int64) (int, error) {
 	return n, errno(err)
 }
 
-// readAround is ReadAt without keeping what is fetched.
+// readAround is ReadAt without keeping what is fetched. It reads what the file holds when it begins.
 func (f *File) readAround(ctx context.Context, p []byte, off int64) (int, error) {
 	if err := f.rlock(ctx); err != nil {
 		return 0, err
 	}
-	fetched := make([]byte, max(0, min(int64(len(p)), f.pages.limit-off)))
-	f.mu.runlock()
-	if err := f.readBase(ctx, fetched, off); err != nil {
-		return 0, err
-	}
-	if err := f.rlock(ctx); err != nil {
-		return 0, err
-	}
-	defer f.mu.runlock()
 	n, err := f.readData(p, off)
 	end := min(off+int64(n), f.pages.limit)
-	for next := off / pageSize; ; {
-		page, absent := f.pages.nextAbsent(next, pagesOf(end))
-		if !absent {
-			return n, err
-		}
-		next = page + 1
-		from, to := max(off, page*pageSize), min(end, next*pageSize)
-		copy(p[from-off:to-off], fetched[from-off:])
+	var absent []Range
+	hi := pagesOf(end)
+	for page, is := f.pages.nextAbsent(off/pageSize, hi); is; page, is = f.pages.nextAbsent(page, hi) {
+		from := max(off, page*pageSize)
+		page = f.pages.absentEnd(page, hi)
+		absent = append(absent, Range{from, min(end, page*pageSize) - from})
 	}
+	f.mu.runlock()
+	for _, r := range absent {
+		if err := f.readBase(ctx, p[r.Off-off:r.end()-off], r.Off); err != nil {
+			return 0, err
+		}
+	}
+	return n, err
 }
 
 // WriteAt writes p at off; the file grows as needed. Absent pages that it covers only in part are fetched before. When the

@@ -28,6 +28,9 @@ func (f *File) readWindow(lo, hi int64) window {
 
 // writeWindow is the window for a page that a change needs. The caller holds mu.
 func (f *File) writeWindow(page int64) window {
+	if f.pages.released(page) {
+		return window{page, page + 1}
+	}
 	if f.pages.limit <= min(f.store.limits.smallFile, f.store.memory.limit) {
 		return window{0, f.pages.count()}
 	}

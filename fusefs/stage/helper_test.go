@@ -23,6 +23,7 @@ var errBase = errors.New("the base does not answer")
 // memBase is an object in memory. It counts requests and fails or waits when it is told to.
 type memBase struct {
 	content []byte
+	spilled map[int64][]byte // pages that stand before those of content
 
 	mu       sync.Mutex
 	requests []Range
@@ -48,6 +49,9 @@ func (b *memBase) ReadAt(ctx context.Context, p []byte, off int64) (int, error) 
 	if fail != nil {
 		return 0, fail
 	}
+	if b.spilled != nil {
+		return b.readSpilled(p, off)
+	}
 	if off+int64(len(p)) > int64(len(b.content)) {
 		return 0, fmt.Errorf("asked for %d bytes at %d of an object of %d", len(p), off, len(b.content))
 	}
@@ -55,6 +59,39 @@ func (b *memBase) ReadAt(ctx context.Context, p []byte, off int64) (int, error) 
 		p = p[:len(p)-1]
 	}
 	return copy(p, b.content[off:]), nil
+}
+
+// spill makes p the base's bytes from off on, the beginning of a page.
+func (b *memBase) spill(p []byte, off int64) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.spilled == nil {
+		b.spilled = map[int64][]byte{}
+	}
+	for len(p) > 0 {
+		b.spilled[off/page] = p[:page]
+		p, off = p[page:], off+page
+	}
+}
+
+func (b *memBase) readSpilled(p []byte, off int64) (int, error) {
+	n := 0
+	for n < len(p) {
+		from := b.spilled[off/page]
+		if from == nil {
+			if off >= int64(len(b.content)) {
+				return n, fmt.Errorf("nothing has the byte at %d", off)
+			}
+			from = b.content[off/page*page:]
+			from = from[:min(page, len(from))]
+		}
+		k := copy(p[n:], from[off%page:])
+		n, off = n+k, off+int64(k)
+	}
+	if b.short {
+		return n - 1, nil
+	}
+	return n, nil
 }
 
 func (b *memBase) asked() []Range {

@@ -32,6 +32,7 @@ func TestRandomChangesMatchAPlainModel(t *testing.T) {
 			"fill":     m.fill,
 			"snapshot": m.snapshot,
 			"store":    m.upload,
+			"release":  m.release,
 			"seek":     m.seek,
 			"restart":  m.restart,
 			"reboot":   m.reboot,
@@ -242,11 +243,11 @@ func (m *model) upload(t *rapid.T) {
 	around := drawSize(t, "around")
 	var picked, dirty []Range
 	s, err := m.file.Snapshot(bg, SnapshotOptions{Exclusive: rapid.Bool().Draw(t, "exclusive"), Fill: true,
-		Pick: func(size int64, changed []Range) []Range {
-			picked, dirty = nil, changed
-			for _, r := range changed {
+		Pick: func(l Layout) []Range {
+			picked, dirty = nil, l.Dirty
+			for _, r := range l.Dirty {
 				off := max(0, r.Off-around)
-				picked = append(picked, Range{off, min(size, r.end()+around) - off})
+				picked = append(picked, Range{off, min(l.Size, r.end()+around) - off})
 			}
 			picked = sorted(picked)
 			return picked
@@ -254,13 +255,18 @@ func (m *model) upload(t *rapid.T) {
 	if m.failed(t, err) {
 		return
 	}
-	if !slices.Equal(s.Dirty(), dirty) || s.Size() != m.file.Size() {
-		t.Fatalf("dirty %v of %d, want %v of %d", s.Dirty(), s.Size(), dirty, m.file.Size())
+	if !slices.Equal(s.Layout().Dirty, dirty) || s.Size() != m.file.Size() {
+		t.Fatalf("dirty %v of %d, want %v of %d", s.Layout().Dirty, s.Size(), dirty, m.file.Size())
 	}
 	want := bytes.Clone(m.content)
 	for _, r := range picked {
 		p := make([]byte, r.Len)
-		if n, err := s.ReadAt(p, r.Off); n < len(p) || firstDiff(p, want[r.Off:r.end()]) >= 0 {
+		n, err := s.ReadAt(p, r.Off)
+		if n < len(p) && m.failed(t, err) { // what is absent may be read only now
+			s.Close()
+			return
+		}
+		if n < len(p) || firstDiff(p, want[r.Off:r.end()]) >= 0 {
 			t.Fatalf("snapshot at %d: %d bytes of %d, %v; or other bytes", r.Off, n, len(p), err)
 		}
 	}
@@ -273,11 +279,50 @@ func (m *model) upload(t *rapid.T) {
 		m.truncate(t)
 		m.write(t)
 	}
-	m.base.content = want // the store has it
+	m.base.mu.Lock()
+	m.base.content, m.base.spilled = want, nil // the store has it
+	m.base.mu.Unlock()
 	if rapid.IntRange(0, 3).Draw(t, "told") > 0 {
 		m.file.Stored(s)
 	}
 	s.Close()
+}
+
+// release gives a range to the base and gives up its disk; the base is that of a tree then: what was spilled comes from there.
+func (m *model) release(t *rapid.T) {
+	off := rapid.Int64Range(0, modelPages).Draw(t, "first page") * page
+	r := Range{off, (1 + rapid.Int64Range(0, 10).Draw(t, "more pages")) * page}
+	if r.end() > m.file.Size() || m.file.Size() <= m.store.limits.smallFile {
+		return
+	}
+	s, err := m.file.Snapshot(bg, SnapshotOptions{Exclusive: true, Fill: true, Pick: func(Layout) []Range { return []Range{r} }})
+	if m.failed(t, err) {
+		return
+	}
+	defer s.Close()
+	p := make([]byte, r.Len)
+	if n, err := s.ReadAt(p, r.Off); n < len(p) {
+		m.failed(t, err)
+		return
+	}
+	if at := firstDiff(p, m.content[r.Off:r.end()]); at >= 0 {
+		t.Fatalf("a snapshot differs at %d", r.Off+int64(at))
+	}
+	for range rapid.IntRange(0, 1).Draw(t, "changes") {
+		m.truncate(t)
+		m.write(t)
+	}
+	m.base.spill(p, r.Off)
+	if rapid.IntRange(0, 3).Draw(t, "killed") == 0 {
+		return
+	}
+	before := m.file.Local(r)
+	if m.failed(t, m.file.Release(bg, s, r, m.base)) {
+		return
+	}
+	if now := m.file.Local(r); now > before+page { // the page where the file was cut off may have come
+		t.Fatalf("after a release the range takes %d bytes, before %d", now, before)
+	}
 }
 
 // seek walks all data and holes: holes are zeros, nothing is left out.

@@ -16,8 +16,8 @@ type Snapshot interface {
 	io.ReadSeeker
 	io.ReaderAt
 	Size() int64
-	Gen() uint64    // File.Gen of that moment
-	Dirty() []Range // File.Dirty of that moment
+	Gen() uint64 // File.Gen of that moment
+	Layout() Layout
 	Close() error
 }
 
@@ -31,16 +31,15 @@ type SnapshotOptions struct {
 	// read from the base when the snapshot is read.
 	Fill bool
 
-	// Pick, if not nil, chooses what the snapshot holds, in order and apart, of a file of this size and these dirty ranges:
-	// only that is fetched and copied. It may be called more than once; the last call counts, and is the one with
-	// the snapshot's own Size and Dirty.
-	Pick func(size int64, dirty []Range) []Range
+	// Pick, if not nil, chooses what the snapshot holds, in order and apart, of a file with this layout: only that is fetched
+	// and copied. It may be called more than once; the last call counts, and is the one with the snapshot's own Layout.
+	Pick func(Layout) []Range
 }
 
 type snapshot struct {
 	*io.SectionReader
 	gen   uint64
-	dirty []Range
+	was   Layout
 	from  held
 	of    *File
 	since *changes // what was changed since then; nil: a small file, of which that is not kept
@@ -48,7 +47,7 @@ type snapshot struct {
 }
 
 func (s *snapshot) Gen() uint64    { return s.gen }
-func (s *snapshot) Dirty() []Range { return s.dirty }
+func (s *snapshot) Layout() Layout { return s.was }
 
 func (s *snapshot) Close() error {
 	if s.since != nil {
@@ -117,21 +116,26 @@ func (f *File) Snapshot(ctx context.Context, o SnapshotOptions) (Snapshot, error
 		if !o.Fill {
 			return nil, fmt.Errorf("stage: snapshot of %s: %w", f.store.Path(f.id), ErrAbsent)
 		}
-		err = f.fillRanges(ctx, absent.ranges)
-		if errors.Is(err, unix.ENOSPC) {
-			s, err = f.aroundSnapshot(ctx, o)
-			if s != nil || err != nil {
+		if absent.released {
+			if s, err := f.aroundSnapshot(ctx, o); !errors.Is(err, unix.ENOSPC) && (s != nil || err != nil) {
 				return s, err
 			}
 		}
-		if err != nil {
-			return nil, err
+		err = f.fillRanges(ctx, absent.ranges)
+		if errors.Is(err, unix.ENOSPC) {
+			s, err = f.aroundSnapshot(ctx, o)
+		}
+		if s != nil || err != nil {
+			return s, err
 		}
 	}
 }
 
 // absentError says that a snapshot needs pages that are absent in these ranges.
-type absentError struct{ ranges []Range }
+type absentError struct {
+	ranges   []Range
+	released bool // some of them to free the disk: it is not to be taken again
+}
 
 func (absentError) Error() string { return ErrAbsent.Error() }
 
@@ -149,7 +153,7 @@ func (f *File) trySnapshot(ctx context.Context, o SnapshotOptions) (Snapshot, er
 	}
 	switch {
 	case absent:
-		err = absentError{s.from.ranges}
+		err = absentError{s.from.ranges, f.pages.anyReleased(s.from.ranges)}
 	case small:
 		err = f.copyToMemory(s)
 	case o.Exclusive:
@@ -180,11 +184,11 @@ func (f *File) account(s *snapshot) {
 
 // begin returns a snapshot of now, without its bytes. The caller holds mu.
 func (f *File) begin(o SnapshotOptions) *snapshot {
-	s := &snapshot{of: f, gen: f.Gen(), dirty: f.pages.changed(f.Size())}
+	s := &snapshot{of: f, gen: f.Gen(), was: f.layout()}
 	size := f.Size()
 	s.from.ranges = []Range{{0, size}}
 	if o.Pick != nil {
-		s.from.ranges = o.Pick(size, s.dirty)
+		s.from.ranges = o.Pick(s.was)
 	}
 	s.SectionReader = io.NewSectionReader(&s.from, 0, size)
 	return s
@@ -295,7 +299,7 @@ func (f *File) copyTo(ctx context.Context, dst *os.File, o SnapshotOptions) (Sna
 		s := f.begin(o)
 		if f.absentIn(s.from.ranges) {
 			f.mu.unlock()
-			return nil, absentError{s.from.ranges}
+			return nil, absentError{s.from.ranges, f.pages.anyReleased(s.from.ranges)}
 		}
 		ranges := without(s.from.ranges, copied)
 		if round < copyRounds && total(ranges) > f.store.limits.smallSnapshot {
@@ -321,7 +325,7 @@ func (f *File) copyTo(ctx context.Context, dst *os.File, o SnapshotOptions) (Sna
 func (f *File) clone(dst, src *os.File, o SnapshotOptions) (Snapshot, error) {
 	s := f.begin(o)
 	if f.absentIn(s.from.ranges) {
-		return nil, absentError{s.from.ranges}
+		return nil, absentError{s.from.ranges, f.pages.anyReleased(s.from.ranges)}
 	}
 	if unix.IoctlFileClone(int(dst.Fd()), int(src.Fd())) != nil {
 		return nil, nil

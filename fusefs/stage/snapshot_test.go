@@ -283,9 +283,9 @@ func TestASnapshotOfSomeRangesFetchesAndHoldsNoOthers(t *testing.T) {
 				object := pattern(60, 40*page)
 				f, base := adoptAbsent(t, s, 1, object)
 				mustWrite(t, f, pattern(61, page), 20*page)
-				pick := func(size int64, dirty []Range) []Range {
-					if size != 40*page || !slices.Equal(dirty, []Range{{20 * page, page}}) {
-						t.Errorf("size %d, dirty %v", size, dirty)
+				pick := func(l Layout) []Range {
+					if l.Size != 40*page || !slices.Equal(l.Dirty, []Range{{20 * page, page}}) {
+						t.Errorf("%+v", l)
 					}
 					return []Range{{18 * page, 3 * page}, {39 * page, page}}
 				}

@@ -88,8 +88,14 @@ func (f *File) restart(s *snapshot) error {
 	if limit > old.limit && old.limit%pageSize != 0 && old.isAbsent(old.limit/pageSize) {
 		return nil // the object would stand for bytes of this page for which it did not before
 	}
-	pages, err := f.store.createSidecar(f.id, sideState{size: limit, present: f.presentPages(pagesOf(limit)),
+	return f.replaceMap(sideState{size: limit, present: f.presentPages(pagesOf(limit)),
 		dirty: s.since.pages(limit), changed: f.changedNano(), durable: true})
+}
+
+// replaceMap gives the file another page map and sidecar. The caller holds mu.
+func (f *File) replaceMap(state sideState) error {
+	old := f.pages
+	pages, err := f.store.createSidecar(f.id, state)
 	if err != nil {
 		return err
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"sync/atomic"
 	"syscall"
 
@@ -21,6 +22,8 @@ type snapshot struct {
 	stage.Snapshot
 	n       *node
 	stageID uint64
+	spills  []catalog.Spill
+	unlock  sync.Once   // of node.spilling
 	broken  atomic.Bool // a large file was written to while the upload read it
 }
 
@@ -37,9 +40,13 @@ func (s *snapshot) ReadAt(p []byte, off int64) (int, error) {
 // Stale reports whether the content has changed under the snapshot.
 func (s *snapshot) Stale() bool { return s.broken.Load() }
 
+// Spills returns where the absent bytes are that are not in the stored object.
+func (s *snapshot) Spills() []catalog.Spill { return s.spills }
+
 // Close ends the snapshot.
 func (s *snapshot) Close() error {
 	s.n.exclusive.CompareAndSwap(s, nil)
+	s.unlock.Do(s.n.spilling.Unlock)
 	err := s.Snapshot.Close()
 	s.n.t.release(s.n)
 	return err
@@ -56,7 +63,7 @@ func (t *Tree) Snapshot(ctx context.Context, ino uint64, sync bool, pick commit.
 	return s, nil
 }
 
-func (n *node) snapshot(ctx context.Context, sync bool, pick commit.Pick) (*snapshot, error) {
+func (n *node) snapshot(ctx context.Context, sync bool, pick commit.Pick) (_ *snapshot, err error) {
 	n.t.mu.Lock()
 	writers := n.writers
 	n.t.mu.Unlock()
@@ -64,7 +71,7 @@ func (n *node) snapshot(ctx context.Context, sync bool, pick commit.Pick) (*snap
 		return nil, commit.ErrBusy
 	}
 	n.gate.Lock()
-	err := n.load()
+	err = n.load()
 	f, id := n.file.Load(), n.stageID
 	n.gate.Unlock()
 	if errors.Is(err, syscall.ESTALE) || err == nil && f == nil {
@@ -77,6 +84,15 @@ func (n *node) snapshot(ctx context.Context, sync bool, pick commit.Pick) (*snap
 		return nil, err
 	}
 	s := &snapshot{n: n, stageID: id}
+	n.spilling.Lock()
+	defer func() {
+		if err != nil {
+			n.spilling.Unlock()
+		}
+	}()
+	if s.spills, err = n.t.spills(id); err != nil {
+		return nil, err
+	}
 	// Announced before the file is read: a write from here on breaks it, also while absent bytes are fetched.
 	if writers == 0 {
 		n.exclusive.Store(s)
@@ -88,7 +104,8 @@ func (n *node) snapshot(ctx context.Context, sync bool, pick commit.Pick) (*snap
 			return nil, commit.ErrBusy
 		}
 	}
-	o := stage.SnapshotOptions{Exclusive: writers == 0, Fill: true, Pick: pick}
+	o := stage.SnapshotOptions{Exclusive: writers == 0, Fill: true,
+		Pick: func(l stage.Layout) []stage.Range { return pick(l, s.spills) }}
 	s.Snapshot, err = f.Snapshot(ctx, o)
 	if errors.Is(err, syscall.ENOSPC) { // no room for a copy: a write that comes breaks the upload
 		n.exclusive.Store(s)

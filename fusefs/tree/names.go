@@ -423,6 +423,9 @@ func (t *Tree) dropRow(ino uint64) {
 		}
 		if row.Stage != 0 {
 			tx.After(func() { t.discard(row.Stage, row.Synced) })
+			if err := t.dropSpills(tx, row.Stage); err != nil {
+				return err
+			}
 		}
 		return tx.Delete(ino)
 	})

@@ -37,6 +37,8 @@ type node struct {
 	file      atomic.Pointer[stage.File] // written under gate
 	exclusive atomic.Pointer[snapshot]   // an upload that reads file itself: a write breaks it
 
+	spilling sync.RWMutex // see spill.go. Held shared while a range is spilled, else while the file is stored. Taken before gate.
+
 	unfollowed atomic.Bool // attributes were changed that the next close has to store
 
 	attrMu  sync.Mutex

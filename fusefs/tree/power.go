@@ -160,7 +160,7 @@ func (t *Tree) note(path string, id stage.ID, info os.FileInfo, never bool, now 
 	partial := ""
 	if f, err := t.stage.Load(id, t.base(0)); err == nil {
 		if !f.Present() {
-			partial = "\nOnly what was read or changed of the file was on this disk: the rest is zeros here, and as it was in the store.\n"
+			partial = "\nOnly a part of the file was on this disk: the rest is zeros here. It is as it was in the store, but for what had gone there\nwhile the file was written: that is lost.\n"
 		}
 		_ = f.Close()
 	}

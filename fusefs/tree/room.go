@@ -57,9 +57,6 @@ func (t *Tree) stageRoom() stage.RoomOptions {
 	}
 }
 
-// releasing reports whether room of a staged file that grows is being, or can be, released before it is closed.
-func (t *Tree) releasing(stage.ID, int64) bool { return false }
-
 // Room returns how things are with the room of staged files.
 func (t *Tree) Room() stage.RoomStats { return t.stage.Room() }
 

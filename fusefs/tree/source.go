@@ -116,15 +116,6 @@ type storedBytes struct {
 	ino uint64
 }
 
-func (b storedBytes) ReadAt(ctx context.Context, p []byte, off int64) (int, error) {
-	r, err := b.t.openStored(ctx, b.ino, off, int64(len(p)))
-	if err != nil {
-		return 0, err
-	}
-	defer r.Close()
-	return io.ReadFull(r, p)
-}
-
 // fetch returns how the read cache gets an inode's bytes.
 func (t *Tree) fetch(ino uint64) cache.Fetch {
 	return func(ctx context.Context, off, length int64) (io.ReadCloser, error) {

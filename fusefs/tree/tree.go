@@ -131,6 +131,8 @@ type Tree struct {
 	cancel context.CancelFunc
 	wg     sync.WaitGroup
 
+	spill spiller
+
 	hidden atomic.Int64 // keys of the store that are no path
 
 	secureWake chan struct{} // capacity 1: there is something in closed or trash
@@ -264,6 +266,9 @@ func (t *Tree) recover() error {
 			return err
 		}
 		for _, n := range gone {
+			if err := t.dropSpills(tx, n.Stage); err != nil {
+				return err
+			}
 			if err := tx.Delete(n.Ino); err != nil {
 				return err
 			}
@@ -290,7 +295,7 @@ func (t *Tree) recover() error {
 				t.closed[n.Ino] = true
 			}
 		}
-		return nil
+		return t.dropLostSpills(tx, wanted)
 	})
 	if err == nil {
 		err = t.cat.Sync() // before a file goes whose row could come back, or one is written to whose row is called synced

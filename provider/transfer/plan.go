@@ -13,7 +13,15 @@ type Range struct{ Off, Len int64 }
 // Piece is one part of a new version of an object.
 type Piece struct {
 	Off, Len int64
-	Copy     bool // the same bytes as at this place of the version before: the store copies them
+	Copy     bool    // the store copies the bytes: those at this place of the version before, unless From says others
+	From     *Source // of a copy
+}
+
+// Source is where the bytes of a part are copied from.
+type Source struct {
+	Key     string
+	Version provider.Version
+	Off     int64
 }
 
 // Sent returns the bytes that the pieces send.

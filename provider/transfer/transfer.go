@@ -81,7 +81,7 @@ func CopyInParts(caps provider.Capabilities, size int64) bool {
 }
 
 // Patch makes key an object of the pieces: those to copy come from the given version of the object src, which may be the one
-// that is replaced, the others from body at the same offsets.
+// that is replaced, or from where they say, the others from body at the same offsets.
 func Patch(ctx context.Context, p provider.Provider, key string, body io.ReaderAt, pieces []Piece, src string, version provider.Version, o Options) (provider.Object, error) {
 	return assemble(ctx, p, key, pieces, o.withDefaults(), sender(body, src, version))
 }
@@ -91,7 +91,11 @@ func sender(body io.ReaderAt, src string, version provider.Version) sendPart {
 		if !piece.Copy {
 			return u.PutPart(ctx, number, io.NewSectionReader(body, piece.Off, piece.Len), piece.Len)
 		}
-		part, err := u.CopyPart(ctx, number, src, provider.CopyPartOptions{Offset: piece.Off, Length: piece.Len, IfVersion: version})
+		from := Source{src, version, piece.Off}
+		if piece.From != nil {
+			from = *piece.From
+		}
+		part, err := u.CopyPart(ctx, number, from.Key, provider.CopyPartOptions{Offset: from.Off, Length: piece.Len, IfVersion: from.Version})
 		switch provider.KindOf(err) {
 		case provider.KindNotFound, provider.KindPrecondition, provider.KindUnsupported, provider.KindInvalid, provider.KindDenied:
 			err = fmt.Errorf("%w: %w", ErrSource, err)
