@@ -254,7 +254,7 @@ func (c *Catalog) Update(f func(*Tx) error) error {
 	return nil
 }
 
-// full makes ENOSPC of the error of a full disk, and gives up the reserve: the next transaction has room.
+// full makes ENOSPC of the error of a full disk, and gives up some of the reserve: the next transaction has room.
 func (c *Catalog) full(err error) error {
 	const sqliteFull = 13 // SQLITE_FULL
 	var e *sqlite.Error

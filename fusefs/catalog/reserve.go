@@ -11,8 +11,9 @@ import (
 )
 
 // The reserve is a file beside the catalog that takes room on the disk for nothing, so that there is room for the catalog
-// when others have filled the disk. It is given up before a transaction that meets too little free disk, and made
-// again when there is enough. It is for storing and deleting; whoever adds names looks at ReserveLacks before.
+// when others have filled the disk. A slice of it is given up before a transaction that meets too little free disk, and
+// it is made again when there is enough. Slices, because who is just filling the disk takes what is given up, too: then
+// the next one waits until that may be over. It is for storing and deleting; whoever adds names looks at ReserveLacks before.
 //
 // The write-ahead log grows to 4 MiB before SQLite moves it into the database, which may then grow by as much.
 const (
@@ -20,13 +21,16 @@ const (
 	reserveLeast = 1 << 20
 	reserveOf    = 16 // on a small disk it is this part of it
 
-	reserveLook = time.Second // how often it is tried to make it again
+	reserveSlices = 8
+
+	reserveLook  = time.Second           // how often it is tried to make it again
+	reservePause = 20 * time.Millisecond // between slices
 )
 
 type roomReserve struct {
 	path string
 	size int64
-	held atomic.Bool
+	left atomic.Int64 // bytes of it that are not given up
 
 	tried time.Time            // to make it; guarded by Catalog.mu
 	disk  func() (int64, bool) // what the disk has free, if it can tell
@@ -44,31 +48,41 @@ func (r *roomReserve) init(dir string) {
 		err := unix.Statfs(dir, &st)
 		return int64(st.Bavail) * st.Bsize, err == nil
 	}
-	if fi, err := os.Stat(r.path); err == nil && fi.Size() == r.size {
-		r.held.Store(true)
+	if fi, err := os.Stat(r.path); err == nil {
+		r.left.Store(min(fi.Size(), r.size))
 	}
 	r.look()
 }
 
-// look gives the reserve up when the disk is nearly full, and makes it when it is not.
+// look gives up of the reserve what a nearly full disk needs, and makes it again when the disk is not.
 func (r *roomReserve) look() {
 	free, ok := r.disk()
-	if !ok {
-		return // it says itself what is wrong
-	}
-	switch held := r.held.Load(); {
-	case held && free < r.size/2:
+	for first := true; ok && r.left.Load() > 0 && free < r.slice(); first = false {
+		if !first {
+			time.Sleep(reservePause)
+		}
 		r.giveUp()
-	case !held && free >= 2*r.size && time.Since(r.tried) >= reserveLook:
+		free, ok = r.disk()
+	}
+	if ok && r.left.Load() < r.size && free >= 2*r.size && time.Since(r.tried) >= reserveLook {
 		r.tried = time.Now()
-		r.held.Store(r.make() == nil)
+		if r.make() == nil {
+			r.left.Store(r.size)
+		}
 	}
 }
 
-// giveUp leaves the room to the catalog.
+func (r *roomReserve) slice() int64 { return (r.size/reserveSlices + 4095) &^ 4095 }
+
+// giveUp leaves the room of a slice to the catalog.
 func (r *roomReserve) giveUp() {
-	if err := os.Remove(r.path); err == nil || errors.Is(err, os.ErrNotExist) {
-		r.held.Store(false)
+	left := max(0, r.left.Load()-r.slice())
+	err := os.Truncate(r.path, left)
+	if errors.Is(err, os.ErrNotExist) {
+		left, err = 0, nil
+	}
+	if err == nil {
+		r.left.Store(left)
 		r.tried = time.Now()
 	}
 }
@@ -81,6 +95,7 @@ func (r *roomReserve) make() error {
 	err = errors.Join(allocate(f, r.size), f.Close())
 	if err != nil {
 		_ = os.Remove(r.path) // it is not needed, and so no harm either
+		r.left.Store(0)
 	}
 	return err
 }
@@ -104,9 +119,4 @@ func allocate(f *os.File, size int64) error {
 func (c *Catalog) ReserveSize() int64 { return c.reserve.size }
 
 // ReserveLacks returns how many bytes of them have been given up: others must leave so much more free.
-func (c *Catalog) ReserveLacks() int64 {
-	if c.reserve.held.Load() {
-		return 0
-	}
-	return c.reserve.size
-}
+func (c *Catalog) ReserveLacks() int64 { return c.reserve.size - c.reserve.left.Load() }

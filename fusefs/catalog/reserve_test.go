@@ -14,33 +14,42 @@ import (
 	"sharefs/provider"
 )
 
-func TestTheReserveIsGivenUpToAFullDiskAndMadeAgain(t *testing.T) {
+func TestTheReserveIsGivenUpToAFullDiskInSlicesAndMadeAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		free := int64(1 << 40)
 		c := fresh(t)
+		slice, size := c.reserve.slice(), c.ReserveSize()
 		path := filepath.Join(filepath.Dir(c.path), "reserve")
-		c.reserve.disk = func() (int64, bool) { return free, true }
 		n := 0
-		step := func(what string, diskFree int64, held bool) {
+		// step makes a transaction on a disk with so much free, of which others at once take what is given up, taken times.
+		step := func(what string, free int64, taken int, lacks int64) {
 			t.Helper()
-			free = diskFree
+			had := c.ReserveLacks()
+			c.reserve.disk = func() (int64, bool) {
+				if gave := (c.ReserveLacks() - had) / slice; gave > int64(taken) {
+					return free + (gave-int64(taken))*slice, true
+				}
+				return free, true
+			}
 			n++
 			file(t, c, RootIno, fmt.Sprint(n))
-			var st unix.Stat_t
-			err := unix.Stat(path, &st)
-			if there := err == nil; there != held || held && st.Blocks*512 < c.ReserveSize() {
-				t.Errorf("%s: %v, %d blocks, want held: %v", what, err, st.Blocks, held)
+			if got := c.ReserveLacks(); got != lacks {
+				t.Errorf("%s: %d bytes are given up, want %d", what, got, lacks)
 			}
-			if lacks := c.ReserveLacks(); lacks != map[bool]int64{true: 0, false: c.ReserveSize()}[held] {
-				t.Errorf("%s: lacks %d", what, lacks)
+			var st unix.Stat_t
+			if err := unix.Stat(path, &st); err != nil || st.Blocks*512 < size-lacks {
+				t.Errorf("%s: %v, %d blocks", what, err, st.Blocks)
 			}
 		}
-		step("enough", 1<<40, true)
-		step("little", c.ReserveSize()/2-1, false)
-		step("what it gave back", c.ReserveSize()*3/2, false)
-		step("enough, but just now there was not", 1<<40, false)
+		step("enough", 1<<40, 0, 0)
+		step("little", slice-1, 0, slice)
+		step("enough for this one", slice, 0, slice)
+		step("others take two slices", 0, 2, 4*slice)
+		step("enough, but just now there was not", 1<<40, 0, 4*slice)
 		time.Sleep(2 * time.Second)
-		step("enough again", 1<<40, true)
+		step("enough again", 1<<40, 0, 0)
+		step("others take all", 0, 1<<20, size)
+		time.Sleep(2 * time.Second)
+		step("enough after that", 1<<40, 0, 0)
 	})
 }
 
@@ -64,7 +73,7 @@ func TestAFullDatabaseGivesUpTheReserveAndSaysNoSpace(t *testing.T) {
 	if !errors.Is(err, unix.ENOSPC) || c.ReserveLacks() == 0 {
 		t.Errorf("%v, lacks %d", err, c.ReserveLacks())
 	}
-	if _, err := os.Stat(filepath.Join(filepath.Dir(c.path), "reserve")); !errors.Is(err, os.ErrNotExist) {
-		t.Error(err)
+	if fi, err := os.Stat(filepath.Join(filepath.Dir(c.path), "reserve")); err != nil || fi.Size() != c.ReserveSize()-c.ReserveLacks() {
+		t.Error(fi, err)
 	}
 }
