@@ -15,6 +15,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws/retry"
 	awss3 "github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
+	"github.com/aws/smithy-go"
 	"golang.org/x/sync/errgroup"
 
 	"sharefs/provider"
@@ -72,7 +73,17 @@ func probeRetryer() aws.Retryer {
 	return retry.NewStandard(func(o *retry.StandardOptions) {
 		o.MaxAttempts, o.MaxBackoff = probeAttempts, probeBackoff
 		o.RateLimiter = ratelimit.None
+		o.Retryables = append(o.Retryables, retry.IsErrorRetryableFunc(cutShort))
 	})
+}
+
+// cutShort says that a request is to be repeated whose answer broke off, which the SDK takes for an answer.
+func cutShort(err error) aws.Ternary {
+	var unreadable *smithy.DeserializationError
+	if errors.As(err, &unreadable) {
+		return aws.TrueTernary
+	}
+	return aws.UnknownTernary
 }
 
 func (s *store) probeOnce(ctx context.Context) error {

@@ -247,8 +247,12 @@ func TestOpenOutlastsAStoreThatFailsNowAndThen(t *testing.T) {
 	srv.SetEnv(t)
 	proxy, bucket := servers.Proxy(t, srv.Endpoint), srv.Bucket(t)
 	cfg := configOf(t, srv.URLAt(proxy.Endpoint, bucket, "some/prefix"))
-	for seed := range uint64(10) {
-		proxy.Break(seed, servers.Fault{Effects: servers.Effects(), Chance: 0.2})
+	for seed := range uint64(20) {
+		fault := servers.Fault{Effects: servers.Effects(), Chance: 0.2}
+		if seed%2 == 1 { // the kind that the SDK does not repeat by itself
+			fault = servers.Fault{Effects: []servers.Effect{servers.CutAnswer}, Chance: 0.4}
+		}
+		proxy.Break(seed, fault)
 		p, err := Open(t.Context(), cfg, Options{})
 		broken := proxy.Broken()
 		if err != nil {
