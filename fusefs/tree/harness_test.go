@@ -114,7 +114,9 @@ func (m *mount) crash() *mount {
 	dir := memoryDir(m.tb)
 	// A killed process stops between two system calls; a copy of a directory that is being written would not. So the
 	// background is stopped first; what is only in memory is not written.
+	m.Tree.cancel()
 	m.Tree.commit.Close()
+	m.Tree.wg.Wait()
 	if out, err := exec.Command("cp", "-a", m.opts.CacheDir+"/.", dir).CombinedOutput(); err != nil {
 		m.t.Fatalf("cp: %v: %s", err, out)
 	}
