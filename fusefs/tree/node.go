@@ -228,16 +228,39 @@ func (n *node) stageNow(truncate, change bool) error {
 		return nil
 	}
 	n.closeSource()
+	err := errMoved
+	for err == errMoved {
+		err = n.stageOnce(truncate)
+	}
+	if err == nil && n.synced {
+		failpoint.Hit("tree.unsync")
+		if err = n.t.cat.Sync(); err == nil {
+			n.synced = false
+		}
+	}
+	return err
+}
+
+// errMoved says that what is stored for an inode became another while it was promoted.
+var errMoved = errors.New("the content is another one now")
+
+// stageOnce makes the staged file the inode's content, unless that moves meanwhile. The gate is locked.
+func (n *node) stageOnce(truncate bool) error {
 	before := n.file.Load()
+	var from *catalog.Inode
+	if before == nil {
+		var err error
+		if from, err = n.promote(truncate); err != nil {
+			return err
+		}
+	}
 	err := n.t.cat.Update(func(tx *catalog.Tx) error {
 		row, err := tx.Get(n.ino)
 		if err != nil {
 			return errGone(err)
 		}
-		if n.file.Load() == nil {
-			if err := n.promote(tx, row, truncate); err != nil {
-				return err
-			}
+		if from != nil && (row.Stage != 0 || row.Content != from.Content || row.Size != from.Size) {
+			return errMoved
 		}
 		f := n.file.Load()
 		row.Stage, row.StageMtime, row.Synced = n.stageID, f.ModTime(), false
@@ -253,50 +276,56 @@ func (n *node) stageNow(truncate, change bool) error {
 		_ = f.Close()
 		n.t.removeStaged(n.stageID)
 	}
-	if err == nil && n.synced {
-		failpoint.Hit("tree.unsync")
-		if err = n.t.cat.Sync(); err == nil {
-			n.synced = false
-		}
-	}
 	return err
 }
 
-// promote makes a staged file of what the read cache has of the inode's content; the rest comes from the store when it
-// is needed.
-func (n *node) promote(tx *catalog.Tx, row *catalog.Inode, truncate bool) error {
-	id, err := tx.NewID()
+// promote makes a staged file of what the read cache has of the inode's content, and returns the row that it was made for; the
+// rest comes from the store when it is needed. The cache verifies what it gives, which takes its time for a large file: so
+// the catalog is not held meanwhile.
+func (n *node) promote(truncate bool) (*catalog.Inode, error) {
+	var id uint64
+	var row *catalog.Inode
+	err := n.t.cat.Update(func(tx *catalog.Tx) (err error) {
+		if row, err = tx.Get(n.ino); err == nil {
+			id, err = tx.NewID()
+		}
+		return errGone(err)
+	})
 	if err != nil {
-		return err
+		return nil, err
 	}
 	var f *stage.File
 	if truncate || row.Size == 0 {
 		f, err = n.t.stage.Create(stage.ID(id))
 		n.t.cache.Drop(cache.ID(row.Content))
 	} else {
-		var present []cache.Range
-		present, _, err = n.t.cache.Take(cacheObject(row), n.t.stage.Path(stage.ID(id)))
-		failpoint.Hit("tree.taken")
-		if errors.Is(err, cache.ErrOpen) {
-			present, err = nil, nil // busy for a moment: the bytes come from the store again
-		}
-		if err != nil {
-			return err
-		}
-		ranges := make([]stage.Range, len(present))
-		for i, r := range present {
-			ranges[i] = stage.Range{Off: r.Off, Len: r.Len}
-		}
-		f, err = n.t.stage.Adopt(stage.ID(id), row.Size, ranges, n.t.base(n.ino)(row.Size))
+		f, err = n.takeCached(row, id)
 	}
 	if err != nil {
 		n.t.removeStaged(id)
-		return err
+		return nil, err
 	}
 	failpoint.Hit("tree.promoted")
 	n.stageID = id
 	n.file.Store(f)
-	return nil
+	return row, nil
+}
+
+// takeCached makes the staged file of a stored content.
+func (n *node) takeCached(row *catalog.Inode, id uint64) (*stage.File, error) {
+	present, _, err := n.t.cache.Take(cacheObject(row), n.t.stage.Path(stage.ID(id)))
+	failpoint.Hit("tree.taken")
+	if errors.Is(err, cache.ErrOpen) {
+		present, err = nil, nil // busy for a moment: the bytes come from the store again
+	}
+	if err != nil {
+		return nil, err
+	}
+	ranges := make([]stage.Range, len(present))
+	for i, r := range present {
+		ranges[i] = stage.Range{Off: r.Off, Len: r.Len}
+	}
+	return n.t.stage.Adopt(stage.ID(id), row.Size, ranges, n.t.base(n.ino)(row.Size))
 }
 
 // markDirty notes that something is to be stored for a row, which the caller then puts.
