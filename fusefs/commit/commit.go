@@ -2,7 +2,7 @@
 //
 // It keeps no log of what happened. For every inode that is marked dirty, and for every object that is doomed, it looks at
 // what is desired and what is stored, and derives the one request that is missing (plan.go); when the request has
-// succeeded, the catalog is told in one transaction (act.go), and the same look decides what, if anything, is missing then.
+// succeeded, the catalog is told in one transaction (look.go, send.go, record.go), and the same look decides what, if anything, is missing then.
 // A crash at any point therefore needs no recovery but to start again.
 //
 // Order: a key conflicts with itself, with the keys of the directories above it and with every key below it. Requests of
