@@ -163,7 +163,9 @@ func (f *File) readAround(ctx context.Context, p []byte, off int64) (int, error)
 	for page, is := f.pages.nextAbsent(off/pageSize, hi); is; page, is = f.pages.nextAbsent(page, hi) {
 		from := max(off, page*pageSize)
 		page = f.pages.absentEnd(page, hi)
-		absent = append(absent, Range{from, min(end, page*pageSize) - from})
+		if to := min(end, page*pageSize); from < to { // else the base does not stand for what is read of the page
+			absent = append(absent, Range{from, to - from})
+		}
 	}
 	f.mu.runlock()
 	for _, r := range absent {

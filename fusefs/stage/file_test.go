@@ -423,6 +423,23 @@ func TestAReadSucceedsWhenTheDiskTakesNoMore(t *testing.T) {
 	}
 }
 
+// What was cut off in the middle of an absent page, and lengthened again, has bytes in that page that the base does not stand
+// for.
+func TestAReadOfAnAbsentPageBehindACutReadsZerosWhenTheDiskTakesNoMore(t *testing.T) {
+	s := openStore(t, t.TempDir())
+	s.limits.smallFile = 0
+	f, _ := adoptAbsent(t, s, 1, pattern(20, 10*page))
+	if err := f.Truncate(bg, 2); err != nil {
+		t.Fatal(err)
+	}
+	mustWrite(t, f, pattern(21, page), 4*page)
+	limitFileSize(t, 1)
+	p := bytes.Repeat([]byte{1}, 100)
+	if n, err := f.ReadAt(bg, p, 11); n != len(p) || err != nil || !bytes.Equal(p, make([]byte, 100)) {
+		t.Errorf("%d bytes, %v: %v, want zeros", n, err, p)
+	}
+}
+
 // limitFileSize makes the kernel refuse writes of this process beyond n bytes of any file, as a full disk does.
 func limitFileSize(t *testing.T, n uint64) {
 	t.Helper()
