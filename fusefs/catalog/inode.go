@@ -169,6 +169,11 @@ func (tx *Tx) one(text string, args ...any) (*Inode, error) {
 }
 
 func (tx *Tx) many(text string, args ...any) ([]*Inode, error) {
+	return collect(tx, scanInode, text, args...)
+}
+
+// collect returns the rows of a query.
+func collect[T any](tx *Tx, scan func(scanner) (T, error), text string, args ...any) ([]T, error) {
 	s, err := tx.c.stmt(text)
 	if err != nil {
 		return nil, err
@@ -178,13 +183,13 @@ func (tx *Tx) many(text string, args ...any) ([]*Inode, error) {
 		return nil, err
 	}
 	defer rows.Close()
-	var list []*Inode
+	var list []T
 	for rows.Next() {
-		n, err := scanInode(rows)
+		one, err := scan(rows)
 		if err != nil {
 			return nil, err
 		}
-		list = append(list, n)
+		list = append(list, one)
 	}
 	return list, rows.Err()
 }
@@ -419,27 +424,13 @@ func (tx *Tx) Spare(key string) error {
 }
 
 func (tx *Tx) doomed(text string, args ...any) ([]Doomed, error) {
-	s, err := tx.c.stmt("SELECT key, version, since, sent FROM doomed " + text)
-	if err != nil {
-		return nil, err
-	}
-	rows, err := s.Query(args...)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	var list []Doomed
-	for rows.Next() {
-		var d Doomed
+	return collect(tx, func(row scanner) (d Doomed, err error) {
 		var version string
 		var since int64
-		if err := rows.Scan(&d.Key, &version, &since, &d.Sent); err != nil {
-			return nil, err
-		}
+		err = row.Scan(&d.Key, &version, &since, &d.Sent)
 		d.Version, d.Since = provider.Version(version), time.Unix(0, since)
-		list = append(list, d)
-	}
-	return list, rows.Err()
+		return d, err
+	}, "SELECT key, version, since, sent FROM doomed "+text, args...)
 }
 
 // AllDoomed returns every object that is to be deleted, by key.

@@ -31,24 +31,10 @@ func (tx *Tx) Spills(stage uint64) ([]Spill, error) {
 func (tx *Tx) AllSpills() ([]Spill, error) { return tx.spills("ORDER BY stage, off") }
 
 func (tx *Tx) spills(text string, args ...any) ([]Spill, error) {
-	s, err := tx.c.stmt("SELECT stage, off, len, key, version FROM spill " + text)
-	if err != nil {
-		return nil, err
-	}
-	rows, err := s.Query(args...)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	var list []Spill
-	for rows.Next() {
-		var p Spill
+	return collect(tx, func(row scanner) (p Spill, err error) {
 		var version string
-		if err := rows.Scan(&p.Stage, &p.Off, &p.Len, &p.Key, &version); err != nil {
-			return nil, err
-		}
+		err = row.Scan(&p.Stage, &p.Off, &p.Len, &p.Key, &version)
 		p.Version = provider.Version(version)
-		list = append(list, p)
-	}
-	return list, rows.Err()
+		return p, err
+	}, "SELECT stage, off, len, key, version FROM spill "+text, args...)
 }

@@ -32,22 +32,8 @@ func (tx *Tx) UploadsAt(key string) ([]Upload, error) {
 }
 
 func (tx *Tx) uploads(text string, args ...any) ([]Upload, error) {
-	s, err := tx.c.stmt(text)
-	if err != nil {
-		return nil, err
-	}
-	rows, err := s.Query(args...)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	var list []Upload
-	for rows.Next() {
-		var u Upload
-		if err := rows.Scan(&u.Key, &u.ID); err != nil {
-			return nil, err
-		}
-		list = append(list, u)
-	}
-	return list, rows.Err()
+	return collect(tx, func(row scanner) (u Upload, err error) {
+		err = row.Scan(&u.Key, &u.ID)
+		return u, err
+	}, text, args...)
 }
