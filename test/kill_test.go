@@ -451,6 +451,12 @@ func (k *killer) drain() {
 func (k *killer) finish() {
 	k.t.Helper()
 	k.mount.Unmount()
+	k.finished()
+}
+
+// finished checks the store of an unmounted mount.
+func (k *killer) finished() {
+	k.t.Helper()
 	harness.MustEqual(k.t, "the store after the unmount", k.want.tree(), k.mount.Store.Tree(k.t), harness.Times)
 	if k.watcher != nil {
 		k.judge()

@@ -338,7 +338,7 @@ func (w *filler) remove(name string) {
 // TestSoakASmallDiskWithRandomSizes fills small disks with files of all sizes while the store comes and goes.
 func TestSoakASmallDiskWithRandomSizes(t *testing.T) {
 	t.Parallel()
-	for n := range soak.Count(1, 30) {
+	for n := range soak.Count(1, 16) {
 		kind := []harness.Filesystem{harness.Tmpfs, harness.Ext4}[n%2]
 		t.Run(fmt.Sprint(kind, n), func(t *testing.T) {
 			r := rand.NewChaCha8([32]byte(fmt.Appendf(nil, "%032d", seed(t))))

@@ -104,13 +104,15 @@ func (s scenario) runWithPower(t *testing.T, kind harness.Kind, at string) (hits
 	k.mount = harness.PrepareMount(t, store, "--writeback", "50ms", "--cache-size", "64MiB")
 	k.mount.CacheDir = filepath.Join(p.disk.Dir, "cache")
 	k.mount.Env = append(bootEnv(), failpoint.EnvKill+"="+at, failpoint.EnvLog+"="+log)
-	cut, alive := s.play(k)
-	hits, failed = hitsIn(t, log, at)
-	if alive == failed {
-		t.Fatalf("the daemon is alive: %v, and the failpoint was reached: %v", alive, failed)
+	cut, err := s.play(k)
+	if err == nil {
+		err = k.mount.TryUnmount()
 	}
-	if alive {
-		k.mount.Unmount()
+	hits, failed = hitsIn(t, log, at)
+	if failed != (err != nil) {
+		t.Fatalf("the failpoint was reached: %v; %v", failed, err)
+	}
+	if !failed {
 		return hits, false, 0
 	}
 	k.mount.Ended()

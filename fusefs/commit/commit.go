@@ -83,7 +83,6 @@ type Options struct {
 	BackoffMax   time.Duration // 0: 30 s
 	Rules        pathrule.Rules
 	Patience     time.Duration // a request that gets no answer fails after about twice this, for now. 0: as the store has it
-	Progress     func()        // is called when a part of a large file has been taken. May be nil
 	Logger       *slog.Logger
 	Now          func() time.Time
 }

@@ -72,7 +72,6 @@ func (c *Committer) noted(key string, o transfer.Options) transfer.Options {
 		failpoint.Hit("commit.uploading")
 		return c.cat.Sync()
 	}
-	o.OnPart = c.o.Progress
 	o.OnGone = func(id string) {
 		if err := c.forgetUpload(catalog.Upload{Key: key, ID: id}); err != nil {
 			c.o.Logger.Warn("an upload that is over is aborted later, to be sure", "key", key, "err", err)

@@ -58,6 +58,7 @@ type room struct {
 	used     int64 // by files, by those that were removed and are open, and by copies
 	reserved int64
 	queue    []*waiter // in the order of their coming
+	sending  map[*Sending]bool
 	state    roomState
 	since    time.Time // when the first came of those that wait, or the wait that stalled began
 	progress time.Time // when something last got free, since then
@@ -120,20 +121,54 @@ func (s *Store) Room() RoomStats {
 		Stalled: r.state == roomStalled, Since: r.since}
 }
 
-// Progress says that the store is taking what is staged, though nothing is free yet: who waits for room is patient.
-func (s *Store) Progress() {
+// Sending is content on its way to the store. Who waits for room is patient while it moves, though nothing is free yet.
+type Sending struct {
+	r     *room
+	moved time.Time // guarded by room.mu; zero: not yet
+}
+
+// Sending says that content is on its way. The caller calls Done.
+func (s *Store) Sending() *Sending {
+	t := &Sending{r: &s.room}
 	s.room.mu.Lock()
 	defer s.room.mu.Unlock()
-	if s.room.state == roomWaiting {
-		s.room.progress = s.room.now()
+	s.room.sending[t] = true
+	return t
+}
+
+// Moved says that the store has taken more of it, which counts until Done, and afterwards if the store has it all.
+func (t *Sending) Moved() {
+	t.r.mu.Lock()
+	defer t.r.mu.Unlock()
+	t.moved = t.r.now()
+}
+
+// Done says that the store has all of it, or that nothing came of it.
+func (t *Sending) Done(taken bool) {
+	t.r.mu.Lock()
+	defer t.r.mu.Unlock()
+	delete(t.r.sending, t)
+	if taken && t.r.state == roomWaiting {
+		t.r.progress = t.r.now()
 	}
+}
+
+// lastProgress is when something last got free or moved. mu is locked.
+func (r *room) lastProgress() time.Time {
+	last := r.progress
+	for t := range r.sending {
+		if t.moved.After(last) {
+			last = t.moved
+		}
+	}
+	return last
 }
 
 func (r *room) init(o RoomOptions, path string, now func() time.Time) {
 	if o.Stall <= 0 {
 		o.Stall = defaultStall
 	}
-	r.o, r.path, r.now, r.files = o, path, now, map[ID]*usage{}
+	r.o, r.path, r.now, r.files, r.sending = o, path, now, map[ID]*usage{}, map[*Sending]bool{}
 }
 
 // scan counts what an earlier process left.

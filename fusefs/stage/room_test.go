@@ -204,15 +204,26 @@ func TestNothingFreeForTooLongIsNoSpaceUntilSomethingGetsFree(t *testing.T) {
 		if st := s.Room(); st.Stalled || !st.Since.IsZero() {
 			t.Errorf("%+v", st)
 		}
-		go func() { // what is being stored counts, even if it gives nothing yet
+		send := func(taken bool) {
+			one, two := s.Sending(), s.Sending()
 			for range 4 {
 				time.Sleep(4 * time.Second)
-				s.Progress()
+				one.Moved()
 			}
-		}()
+			one.Done(taken)
+			two.Done(false)
+		}
+		go send(true) // what is being stored counts, even if it gives nothing yet
 		if took, err := wait(4); !errors.Is(err, unix.ENOSPC) || took < 20*time.Second {
 			t.Errorf("with progress: after %v: %v", took, err)
 		}
+		must(t, one.Truncate(bg, 6*page))
+		must(t, grow(bg, s, two, 1))
+		go send(false) // what came to nothing does not
+		if took, err := wait(4); !errors.Is(err, unix.ENOSPC) || took < 15*time.Second || took > 18*time.Second {
+			t.Errorf("with progress of a request that failed: after %v: %v", took, err)
+		}
+		time.Sleep(20 * time.Second)
 	})
 }
 

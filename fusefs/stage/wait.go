@@ -183,11 +183,11 @@ func (r *room) hopeless(w *waiter, releasing bool) string {
 	return ""
 }
 
-// expire ends all waits when nothing got free for too long.
+// expire ends all waits when nothing got free, and nothing moved, for too long.
 func (r *room) expire() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.state != roomWaiting || r.now().Sub(r.progress) < r.o.Stall {
+	if r.state != roomWaiting || r.now().Sub(r.lastProgress()) < r.o.Stall {
 		return
 	}
 	r.state, r.least = roomStalled, 1<<62

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"strings"
 	"syscall"
 	"testing"
@@ -214,5 +215,32 @@ func TestAPartlyLocalFileIsStoredWithoutRoomForTheRest(t *testing.T) {
 			m.flush()
 			must(t, same(objects(t, f), map[string]string{"file": content[:70_000] + "x" + content[70_001:80_000] + "y" + content[80_001:]}))
 		})
+	}
+}
+
+// slowStore takes the end of a large content a MiB a time.
+type slowStore struct{ provider.Provider }
+
+func (s slowStore) Put(ctx context.Context, key string, body io.ReadSeeker, size int64, opts provider.PutOptions) (provider.Object, error) {
+	return s.Provider.Put(ctx, key, slowBody{body}, size, opts)
+}
+
+type slowBody struct{ io.ReadSeeker }
+
+func (b slowBody) Read(p []byte) (int, error) {
+	if at, err := b.Seek(0, io.SeekCurrent); err == nil && at >= bufferedBytes {
+		time.Sleep(500 * time.Millisecond)
+	}
+	return b.ReadSeeker.Read(p[:min(len(p), 1<<20)])
+}
+
+func TestAStoreThatIsSlowIsWaitedForWhileItTakesSomething(t *testing.T) {
+	m := openTree(t, slowStore{mem.New(mem.Options{})}, Options{StageSize: 16 << 20, KeepFree: -1, StallTimeout: time.Second})
+	defer m.close()
+	must(t, m.write("slow", strings.Repeat("x", 13<<20)))
+	began := time.Now()
+	must(t, m.write("next", strings.Repeat("y", 7<<20)))
+	if took := time.Since(began); took < 1500*time.Millisecond {
+		t.Errorf("there was room after %v", took)
 	}
 }

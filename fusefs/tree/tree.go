@@ -185,6 +185,7 @@ func Open(ctx context.Context, o Options) (_ *Tree, err error) {
 	if t.stage, err = stage.Open(filepath.Join(o.CacheDir, "stage"), stage.Options{Logger: o.Logger, BootID: t.o.BootID, Room: t.stageRoom(), Memory: o.MemorySize / 2}); err != nil {
 		return nil, err
 	}
+	t.store = taken{o.Store, t.stage}
 	t.cache, err = cache.Open(filepath.Join(o.CacheDir, "cache"),
 		cache.Options{Owner: t.cat.ID(), Size: o.CacheSize, KeepFree: t.cacheFloor(), Memory: o.MemorySize / 2, Logger: o.Logger})
 	if err != nil {
@@ -196,9 +197,9 @@ func Open(ctx context.Context, o Options) (_ *Tree, err error) {
 	if err := t.doubt(); err != nil {
 		return nil, err
 	}
-	t.commit = commit.New(o.Store, t.cat, t, commit.Options{Writeback: o.Writeback, WritebackMax: o.WritebackMax,
+	t.commit = commit.New(t.store, t.cat, t, commit.Options{Writeback: o.Writeback, WritebackMax: o.WritebackMax,
 		Parallel: o.Parallel, Attributes: o.Attributes == AttributesFull, DirMode: o.DirMode, UID: o.UID, GID: o.GID,
-		Rules: o.Rules, Patience: o.IOTimeout / 3, Progress: t.stage.Progress, Logger: o.Logger, Now: o.Now})
+		Rules: o.Rules, Patience: o.IOTimeout / 3, Logger: o.Logger, Now: o.Now})
 	if o.ReadOnly {
 		return t, nil
 	}

@@ -39,10 +39,7 @@ type Options struct {
 	// OnUpload is called with the id of an upload in parts before its first part, so that it can be noted. An error
 	// ends the upload. OnGone is called when that upload is surely completed or aborted.
 	OnUpload func(id string) error
-
-	// OnPart is called when the store has taken a part.
-	OnPart func()
-	OnGone func(id string)
+	OnGone   func(id string)
 }
 
 func (o Options) withDefaults() Options {
@@ -190,9 +187,6 @@ func sendParts(ctx context.Context, u provider.Upload, pieces []Piece, o Options
 			}
 			var err error
 			parts[i], err = send(gctx, u, i+1, piece)
-			if err == nil && o.OnPart != nil {
-				o.OnPart()
-			}
 			return err
 		})
 	}

@@ -269,11 +269,8 @@ func (m *Mount) Flush() {
 // Unmount stores everything and unmounts; nothing is left but the cache.
 func (m *Mount) Unmount() {
 	m.tb.Helper()
-	if _, err := m.Sharefs("umount", m.Dir); err != nil {
+	if err := m.TryUnmount(); err != nil {
 		m.tb.Fatal(err)
-	}
-	if state := m.wait(); !m.tb.Failed() && (!state.Exited() || state.ExitStatus() != 0) {
-		m.tb.Errorf("the daemon ended with %+v", state)
 	}
 	if left := mountsBelow(m.base); len(left) > 0 {
 		m.tb.Fatalf("still mounted after sharefs umount: %q", left)
@@ -281,6 +278,18 @@ func (m *Mount) Unmount() {
 	if left := m.staged(); len(left) > 0 && !m.LeavesScratch {
 		m.tb.Errorf("staged files are left after everything was stored: %q", left)
 	}
+}
+
+// TryUnmount unmounts, with a daemon that may kill itself meanwhile.
+func (m *Mount) TryUnmount() error {
+	m.tb.Helper()
+	if _, err := m.Sharefs("umount", m.Dir); err != nil {
+		return err
+	}
+	if state := m.wait(); !state.Exited() || state.ExitStatus() != 0 {
+		return fmt.Errorf("the daemon ended with %+v", state)
+	}
+	return nil
 }
 
 // wait waits for the end of the daemon, which is a child of this process: see runTests.
