@@ -115,6 +115,7 @@ func (o Options) withDefaults() Options {
 		o.Tree.IOTimeout = defaultIOTimeout
 	}
 	o.Tree.Store, o.Tree.StoreName, o.Tree.CacheDir, o.Tree.Logger = o.Store, o.StoreName, o.CacheDir, o.Logger
+	o.Tree.Revalidate = o.Revalidate
 	return o
 }
 

@@ -11,9 +11,10 @@ import (
 
 // listing is one directory's listing while it is taken into the catalog.
 //
-// Nothing in a directory is changed through the mount before it is complete, and a directory becomes incomplete only
-// when nothing is pending (Tree.doubt). So a row that is there already is what an earlier listing told, or what this mount
-// stored; where it is not what the store has now, another program has been there, and the store is right.
+// Nothing in a directory is changed through the mount before it is complete. So a row that is there already and has nothing
+// pending is what an earlier listing told, or what this mount stored; where it is not what the store has now, another
+// program has been there, and the store is right. Rows with something pending stay as they are, and objects that this mount
+// is about to delete or to move are no news; then the directory is listed once more when that is done.
 type listing struct {
 	t      *Tree
 	ino    uint64
@@ -22,7 +23,17 @@ type listing struct {
 	files  map[string]provider.Object // files that have the name of a known directory, which may come later
 	marker bool
 	key    string // of the marker that was known before
+	again  bool   // something of ours is under way
+	news   []news // what the kernel may believe to be otherwise
 }
+
+// news is a name whose inode has come, gone or changed.
+type news struct {
+	name string
+	ino  uint64
+}
+
+func (l *listing) tell(name string, ino uint64) { l.news = append(l.news, news{name, ino}) }
 
 // list lists a directory and makes rows of what is there.
 func (t *Tree) list(ctx context.Context, ino uint64) error {
@@ -45,11 +56,20 @@ func (t *Tree) list(ctx context.Context, ino uint64) error {
 		if err != nil {
 			return err
 		}
-		if err := t.cat.Update(func(tx *catalog.Tx) error { return l.page(tx, page) }); err != nil || page.Next == "" {
+		if err := t.cat.Update(func(tx *catalog.Tx) error { return l.page(tx, page) }); err != nil {
 			return err
+		}
+		if page.Next == "" {
+			break
 		}
 		token = page.Next
 	}
+	if l.again {
+		t.suspect(ino)
+	}
+	t.listed(l)
+	t.expire(ino)
+	return nil
 }
 
 // page takes one page into the catalog; with the last one the directory is complete.
@@ -130,6 +150,11 @@ func (l *listing) learn(tx *catalog.Tx, o provider.Object) error {
 	have, err := tx.Child(l.ino, name)
 	switch {
 	case catalog.IsNotFound(err):
+		ours, err := underWay(tx, o.Key)
+		if err != nil || ours {
+			l.again = l.again || ours
+			return err
+		}
 		l.seen[name] = true
 		return l.add(tx, name, o)
 	case err != nil:
@@ -137,11 +162,15 @@ func (l *listing) learn(tx *catalog.Tx, o provider.Object) error {
 	case have.IsDir() && !o.IsDir():
 		l.files[name] = o
 		return nil
+	case !have.IsDir() && o.IsDir() && pendingRow(have):
+		l.seen[name], l.again = true, true
+		return nil
 	case !have.IsDir() && o.IsDir():
 		if l.seen[name] { // both "a" and "a/..." exist: the directory shows, the object stays as it is
 			l.t.hidden.Add(1)
 		}
 		l.seen[name] = true
+		l.tell(name, have.Ino)
 		if err := tx.Delete(have.Ino); err != nil {
 			return err
 		}
@@ -171,6 +200,7 @@ func (l *listing) add(tx *catalog.Tx, name string, o provider.Object) error {
 		row.Key, row.Version = "", "" // only a common prefix: whether it has a marker is not known
 	}
 	l.attrs(row, o)
+	l.tell(name, 0)
 	return tx.Put(row)
 }
 
@@ -187,7 +217,7 @@ func (l *listing) known(tx *catalog.Tx, row *catalog.Inode, o provider.Object) e
 // update brings the row of a file or symlink up to date.
 func (l *listing) update(tx *catalog.Tx, row *catalog.Inode, o provider.Object) error {
 	switch {
-	case row.Stage != 0 || !row.Dirty.IsZero():
+	case pendingRow(row):
 		return nil
 	case row.Key == o.Key && row.Version == o.Version && row.StoredSz == o.Size && row.Revision == o.Revision:
 		return nil
@@ -205,6 +235,7 @@ func (l *listing) update(tx *catalog.Tx, row *catalog.Inode, o provider.Object) 
 	l.t.setStored(row, o)
 	row.Known = false
 	l.attrs(row, o)
+	l.tell(row.Name, row.Ino)
 	return tx.Put(row)
 }
 
@@ -219,7 +250,8 @@ func (l *listing) replaceDir(tx *catalog.Tx, name string, o provider.Object) err
 		return err
 	}
 	l.seen[name] = true
-	if err := forget(tx, row); err != nil {
+	gone, err := l.forget(tx, row)
+	if err != nil || !gone {
 		return err
 	}
 	return l.add(tx, name, o)
@@ -235,10 +267,10 @@ func (l *listing) forgetRest(tx *catalog.Tx) error {
 		}
 		for _, row := range rows {
 			after = row.Ino
-			if l.seen[row.Name] || row.Stage != 0 || !row.Dirty.IsZero() {
+			if l.seen[row.Name] {
 				continue
 			}
-			if err := forget(tx, row); err != nil {
+			if _, err := l.forget(tx, row); err != nil {
 				return err
 			}
 		}
@@ -248,30 +280,56 @@ func (l *listing) forgetRest(tx *catalog.Tx) error {
 	}
 }
 
-// forget deletes a row, and everything below it.
-func forget(tx *catalog.Tx, row *catalog.Inode) error {
+// forget deletes a row, and everything below it, unless something of it is pending or only here.
+func (l *listing) forget(tx *catalog.Tx, row *catalog.Inode) (gone bool, err error) {
+	rows := []*catalog.Inode{row}
 	if row.IsDir() {
 		below, err := tx.Below(row.Ino)
 		if err != nil {
-			return err
+			return false, err
 		}
-		for _, n := range below {
-			if err := tx.Delete(n.Ino); err != nil {
-				return err
-			}
+		rows = append(rows, below...)
+	}
+	for _, n := range rows {
+		if pendingRow(n) {
+			l.again = l.again || !n.Dirty.IsZero() || n.PutKey != ""
+			return false, nil
 		}
 	}
-	return tx.Delete(row.Ino)
+	for _, n := range rows {
+		if err := tx.Delete(n.Ino); err != nil {
+			return false, err
+		}
+	}
+	l.tell(row.Name, row.Ino)
+	return true, nil
 }
 
-// doubt makes every directory incomplete, so that what other programs changed while nothing was mounted is seen: each is
-// listed once more when it is used. While something is pending what is known stays, for it was not wholly stored yet.
-func (t *Tree) doubt() error {
-	return t.cat.Update(func(tx *catalog.Tx) error {
-		pending, err := tx.PendingSummary()
-		if err != nil || pending.Items > 0 {
-			return err
+// pendingRow reports whether a row is not, or not only, what the store told.
+func pendingRow(row *catalog.Inode) bool {
+	return row.Stage != 0 || !row.Dirty.IsZero() || row.PutKey != ""
+}
+
+// underWay reports whether an object for which the catalog has no name is one that this mount is deleting or moving away; for
+// a directory, whether one below it is.
+func underWay(tx *catalog.Tx, key string) (bool, error) {
+	if _, doomed, err := tx.DoomedAt(key); err != nil || doomed {
+		return doomed, err
+	}
+	queries := []func() (int, error){
+		func() (int, error) { rows, err := tx.StoredAt(key); return len(rows), err },
+		func() (int, error) { rows, err := tx.SentAt(key); return len(rows), err },
+	}
+	if dir, ok := strings.CutSuffix(key, "/"); ok {
+		queries = append(queries,
+			func() (int, error) { rows, err := tx.DoomedBelow(key, 1); return len(rows), err },
+			func() (int, error) { rows, err := tx.StoredBelow(dir, 1); return len(rows), err },
+			func() (int, error) { rows, err := tx.SentBelow(dir, 1); return len(rows), err })
+	}
+	for _, query := range queries {
+		if n, err := query(); err != nil || n > 0 {
+			return n > 0, err
 		}
-		return tx.DoubtAll()
-	})
+	}
+	return false, nil
 }

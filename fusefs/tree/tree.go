@@ -72,6 +72,7 @@ type Options struct {
 	Parallel     int    // requests at a time, of the committer and for attributes. 0: 16
 	Capacity     int64  // bytes that statfs shows. 0: DefaultCapacity
 	CommitSync   bool   // close, rename, unlink, mkdir, ... return when the store has it, as fsync does
+	Revalidate   time.Duration // how old the listing of a directory may be in a read-only mount. 0: any age
 	BootID       string // of the running kernel, as /proc/sys/kernel/random/boot_id has it. Empty: read there
 	Logger       *slog.Logger
 	Now          func() time.Time
@@ -133,6 +134,10 @@ type Tree struct {
 
 	spill spiller
 
+	reconciling sync.Mutex
+	suspects    suspects
+	kernel      atomic.Pointer[func(parent uint64, name string, ino uint64)] // see OnNews
+
 	hidden atomic.Int64 // keys of the store that are no path
 
 	secureWake chan struct{} // capacity 1: there is something in closed or trash
@@ -160,7 +165,8 @@ func Open(ctx context.Context, o Options) (_ *Tree, err error) {
 	t := &Tree{o: o, store: o.Store, caps: o.Store.Capabilities(),
 		nodes: map[uint64]*node{}, held: map[string]uint64{}, unlinked: map[uint64]bool{},
 		loads: map[uint64]*load{}, attrs: map[uint64]*load{}, ahead: map[uint64]int{}, attrSem: make(chan struct{}, o.Parallel),
-		closed: map[uint64]bool{}, secureWake: make(chan struct{}, 1)}
+		closed: map[uint64]bool{}, secureWake: make(chan struct{}, 1),
+		suspects: suspects{dirs: map[uint64]bool{}, changed: make(chan struct{}), wake: make(chan struct{}, 1), told: map[uint64]bool{}}}
 	t.ctx, t.cancel = context.WithCancel(context.Background())
 	defer func() {
 		if err != nil {
@@ -194,16 +200,19 @@ func Open(ctx context.Context, o Options) (_ *Tree, err error) {
 	if err := t.recover(); err != nil {
 		return nil, err
 	}
-	if err := t.doubt(); err != nil {
+	how := t.judge()
+	if err := t.doubt(how); err != nil {
 		return nil, err
 	}
 	t.commit = commit.New(t.store, t.cat, t, commit.Options{Writeback: o.Writeback, WritebackMax: o.WritebackMax,
 		Parallel: o.Parallel, Attributes: o.Attributes == AttributesFull, DirMode: o.DirMode, UID: o.UID, GID: o.GID,
 		Rules: o.Rules, Patience: o.IOTimeout / 3, Logger: o.Logger, Now: o.Now})
+	t.wg.Go(t.keepChecking)
 	if o.ReadOnly {
 		return t, nil
 	}
 	t.wg.Go(t.keepSecuring)
+	t.compareInBackground(how)
 	return t, t.commit.Start()
 }
 
