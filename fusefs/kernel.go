@@ -91,6 +91,19 @@ func (m *kernelMount) settle(ctx context.Context, o kernelOptions) error {
 	return nil
 }
 
+// doubt makes the kernel forget what it believes of a name and its inode, or, without a name, of an inode: somebody else has
+// changed the store. It returns at once: the kernel may wait for requests under way.
+func (m *kernelMount) doubt(parent uint64, name string, ino uint64) {
+	go func() { // it may know neither
+		if name != "" {
+			_ = m.server.EntryNotify(parent, name)
+		}
+		if ino != 0 {
+			_ = m.server.InodeNotify(ino, 0, 0)
+		}
+	}()
+}
+
 // answer waits until the mount has answered statfs(2).
 func (m *kernelMount) answer(ctx context.Context) error {
 	answered := make(chan error, 1)

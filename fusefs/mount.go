@@ -41,6 +41,7 @@ type Mounted struct {
 	kernel   *kernelMount
 	tree     *tree.Tree
 	cacheDir string
+	log      *slog.Logger
 }
 
 // Mount mounts and serves a store. It returns when the mount works: a statfs(2) through it was answered. When it
@@ -62,7 +63,8 @@ func Mount(ctx context.Context, o Options) (_ *Mounted, err error) {
 	if err != nil {
 		return nil, errors.Join(err, t.Close())
 	}
-	return &Mounted{kernel: kernel, tree: t, cacheDir: o.CacheDir}, nil
+	t.OnNews(kernel.doubt)
+	return &Mounted{kernel: kernel, tree: t, cacheDir: o.CacheDir, log: o.Logger}, nil
 }
 
 // Tree returns what is mounted.
@@ -87,6 +89,8 @@ func (m *Mounted) Close(ctx context.Context) error {
 	drained := m.tree.Flush(ctx, nil)
 	if drained != nil {
 		drained = m.leftOver(drained)
+	} else if err := m.tree.Checkpoint(ctx, true); err != nil {
+		m.log.Warn("the next machine asks for modes, owners and times, for want of a checkpoint", "err", err)
 	}
 	return errors.Join(drained, m.tree.Close())
 }

@@ -514,6 +514,22 @@ func (tx *Tx) Bind(store string) (string, error) {
 	return have, err
 }
 
+// Number returns a number that was set under a name; 0 when none was.
+func (tx *Tx) Number(name string) (uint64, error) {
+	s, err := tx.c.stmt("SELECT coalesce((SELECT value FROM meta WHERE name = ?), 0)")
+	if err != nil {
+		return 0, err
+	}
+	var n int64
+	err = s.QueryRow("number_" + name).Scan(&n)
+	return uint64(n), err
+}
+
+// SetNumber sets the number of a name.
+func (tx *Tx) SetNumber(name string, n uint64) error {
+	return tx.exec("INSERT OR REPLACE INTO meta (name, value) VALUES (?, ?)", "number_"+name, int64(n))
+}
+
 // Boot returns the id of the boot that the catalog was last used under; empty: a new catalog.
 func (tx *Tx) Boot() (string, error) {
 	s, err := tx.c.stmt("SELECT coalesce((SELECT value FROM meta WHERE name = 'boot'), '')")

@@ -42,9 +42,12 @@ func (c *Committer) record(p plan, obj provider.Object, md provider.Metadata, si
 		}
 		n.Key, n.Version, n.Revision = p.key, obj.Version, obj.Revision
 		n.PutKey, n.PutTag = "", ""
-		if n.IsFile() && p.kind == putFile {
+		switch {
+		case p.kind == putFile:
 			n.StoredSz = size
-		} else if n.IsFile() {
+		case p.kind == putSymlink:
+			n.StoredSz = int64(len(p.n.Target))
+		case n.IsFile():
 			moved = n.Content
 		}
 		if stored != nil {

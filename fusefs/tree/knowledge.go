@@ -79,9 +79,13 @@ func (t *Tree) expire(ino uint64) {
 }
 
 // judge says how much of the catalog is believed.
-func (t *Tree) judge() trust {
-	if u := t.cat.Usage(); t.o.ReadOnly || u.Files+u.Dirs == 0 {
-		return trustNothing
-	}
-	return trustNothing
+func (t *Tree) judge() (how trust, err error) {
+	err = t.cat.View(func(tx *catalog.Tx) error {
+		pending, err := tx.PendingSummary()
+		if pending.Items > 0 {
+			how = trustChecked
+		}
+		return err
+	})
+	return how, err
 }

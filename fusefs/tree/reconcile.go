@@ -32,6 +32,13 @@ func (t *Tree) Reconcile(ctx context.Context, progress func(objects int64)) (Rec
 	defer t.reconciling.Unlock()
 	began := time.Now()
 	c := &comparison{t: t, differ: map[uint64]bool{}}
+	err := t.cat.View(func(tx *catalog.Tx) (err error) {
+		c.doubted, err = tx.IncompleteBelow(Root)
+		return err
+	})
+	if err != nil {
+		return c.found, err
+	}
 	for token := ""; ; {
 		page, err := t.store.List(ctx, provider.ListOptions{Flat: true, Token: token})
 		if err != nil {
@@ -68,6 +75,8 @@ type comparison struct {
 	seen   inoSet          // whose stored object was listed
 	alive  inoSet          // directories with such an inode below them
 	differ map[uint64]bool // directories
+
+	doubted []*catalog.Inode // directories that were not complete at the beginning: only these have been compared as a whole
 }
 
 // page compares a page of the listing with the rows of its objects.
@@ -192,15 +201,7 @@ func (c *comparison) missing(ctx context.Context) error {
 
 // believe makes complete what was not and has been found to be as the store has it.
 func (c *comparison) believe(ctx context.Context) error {
-	var dirs []*catalog.Inode
-	err := c.t.cat.View(func(tx *catalog.Tx) (err error) {
-		dirs, err = tx.IncompleteBelow(Root)
-		return err
-	})
-	if err != nil {
-		return err
-	}
-	for _, d := range dirs {
+	for _, d := range c.doubted {
 		if c.differ[d.Ino] {
 			continue
 		}
@@ -230,28 +231,55 @@ func (c *comparison) believeDir(tx *catalog.Tx, ino uint64) error {
 	return tx.Put(row)
 }
 
-// isQuiet reports whether nothing in or below a directory is pending.
+// isQuiet reports whether nothing is pending that could make a listing of the directory tell of what is not there any more: no
+// entry of it, and nothing below that belongs to a directory which it does not have.
 func isQuiet(tx *catalog.Tx, dir *catalog.Inode) (bool, error) {
 	prefix, err := tx.Key(dir)
 	if err != nil {
 		return false, err
 	}
-	doomed, err := tx.DoomedBelow(prefix, 1)
-	if err != nil || len(doomed) > 0 {
+	own, err := tx.DirtyIn(dir.Ino)
+	if err != nil || len(own) > 0 {
 		return false, err
+	}
+	has := map[string]bool{} // first components below the directory: whether it has such a directory
+	quiet := func(key string) (bool, error) {
+		rest, ok := strings.CutPrefix(key, prefix)
+		if key == "" || !ok {
+			return true, nil
+		}
+		component, _, deeper := strings.Cut(rest, "/")
+		if !deeper {
+			return false, nil
+		}
+		known, looked := has[component]
+		if !looked {
+			row, err := tx.Child(dir.Ino, keycodec.Decode(component))
+			if err != nil && !catalog.IsNotFound(err) {
+				return false, err
+			}
+			known = err == nil && row.IsDir()
+			has[component] = known
+		}
+		return known, nil
+	}
+	doomed, err := tx.AllDoomed()
+	if err != nil {
+		return false, err
+	}
+	for _, d := range doomed {
+		if ok, err := quiet(d.Key); err != nil || !ok {
+			return false, err
+		}
 	}
 	dirty, err := tx.Dirty()
 	if err != nil {
 		return false, err
 	}
 	for _, n := range dirty {
-		key, err := tx.Key(n)
-		if err != nil && !catalog.IsNotFound(err) {
-			return false, err
-		}
-		for _, k := range []string{key, n.Key, n.PutKey} {
-			if k != "" && strings.HasPrefix(k, prefix) {
-				return false, nil
+		for _, key := range []string{n.Key, n.PutKey} {
+			if ok, err := quiet(key); err != nil || !ok {
+				return false, err
 			}
 		}
 	}

@@ -3,6 +3,7 @@ package tree
 import (
 	"context"
 	"io"
+	"sync/atomic"
 
 	"sharefs/fusefs/stage"
 	"sharefs/provider"
@@ -13,6 +14,7 @@ import (
 type taken struct {
 	provider.Provider
 	stage *stage.Store
+	sent  *atomic.Int64 // bytes
 }
 
 // done tells of a request that sends nothing.
@@ -22,10 +24,18 @@ func (p taken) done(err error) {
 	}
 }
 
+// sentAll tells of the end of a request that sends size bytes.
+func (p taken) sentAll(s *stage.Sending, size int64, err error) {
+	s.Done(err == nil)
+	if err == nil {
+		p.sent.Add(size)
+	}
+}
+
 func (p taken) Put(ctx context.Context, key string, body io.ReadSeeker, size int64, opts provider.PutOptions) (provider.Object, error) {
 	s := p.stage.Sending()
 	o, err := p.Provider.Put(ctx, key, &sentBody{ReadSeeker: body, s: s}, size, opts)
-	s.Done(err == nil)
+	p.sentAll(s, size, err)
 	return o, err
 }
 
@@ -51,7 +61,7 @@ type takenUpload struct {
 func (u takenUpload) PutPart(ctx context.Context, number int, body io.ReadSeeker, size int64) (provider.Part, error) {
 	s := u.p.stage.Sending()
 	part, err := u.Upload.PutPart(ctx, number, &sentBody{ReadSeeker: body, s: s}, size)
-	s.Done(err == nil)
+	u.p.sentAll(s, size, err)
 	return part, err
 }
 

@@ -69,11 +69,11 @@ type Options struct {
 	StallTimeout time.Duration // a write for which nothing gets free so long fails with ENOSPC. 0: DefaultStall
 	MemorySize   int64         // bytes of contents in memory. 0: DefaultMemory
 	Rules        pathrule.Rules
-	Parallel     int    // requests at a time, of the committer and for attributes. 0: 16
-	Capacity     int64  // bytes that statfs shows. 0: DefaultCapacity
-	CommitSync   bool   // close, rename, unlink, mkdir, ... return when the store has it, as fsync does
+	Parallel     int           // requests at a time, of the committer and for attributes. 0: 16
+	Capacity     int64         // bytes that statfs shows. 0: DefaultCapacity
+	CommitSync   bool          // close, rename, unlink, mkdir, ... return when the store has it, as fsync does
 	Revalidate   time.Duration // how old the listing of a directory may be in a read-only mount. 0: any age
-	BootID       string // of the running kernel, as /proc/sys/kernel/random/boot_id has it. Empty: read there
+	BootID       string        // of the running kernel, as /proc/sys/kernel/random/boot_id has it. Empty: read there
 	Logger       *slog.Logger
 	Now          func() time.Time
 
@@ -134,6 +134,10 @@ type Tree struct {
 
 	spill spiller
 
+	checkpointing    sync.Mutex
+	sentAtCheckpoint int64        // guarded by checkpointing
+	sent             atomic.Int64 // bytes of contents that the store has taken
+
 	reconciling sync.Mutex
 	suspects    suspects
 	kernel      atomic.Pointer[func(parent uint64, name string, ino uint64)] // see OnNews
@@ -191,7 +195,7 @@ func Open(ctx context.Context, o Options) (_ *Tree, err error) {
 	if t.stage, err = stage.Open(filepath.Join(o.CacheDir, "stage"), stage.Options{Logger: o.Logger, BootID: t.o.BootID, Room: t.stageRoom(), Memory: o.MemorySize / 2}); err != nil {
 		return nil, err
 	}
-	t.store = taken{o.Store, t.stage}
+	t.store = taken{o.Store, t.stage, &t.sent}
 	t.cache, err = cache.Open(filepath.Join(o.CacheDir, "cache"),
 		cache.Options{Owner: t.cat.ID(), Size: o.CacheSize, KeepFree: t.cacheFloor(), Memory: o.MemorySize / 2, Logger: o.Logger})
 	if err != nil {
@@ -200,7 +204,16 @@ func Open(ctx context.Context, o Options) (_ *Tree, err error) {
 	if err := t.recover(); err != nil {
 		return nil, err
 	}
-	how := t.judge()
+	if err := t.restore(ctx); err != nil {
+		if ctx.Err() != nil || t.cat.Broken() != nil {
+			return nil, err
+		}
+		o.Logger.Warn("modes, owners and times are asked of each object, for want of a checkpoint", "err", err)
+	}
+	how, err := t.judge()
+	if err != nil {
+		return nil, err
+	}
 	if err := t.doubt(how); err != nil {
 		return nil, err
 	}
@@ -212,6 +225,7 @@ func Open(ctx context.Context, o Options) (_ *Tree, err error) {
 		return t, nil
 	}
 	t.wg.Go(t.keepSecuring)
+	t.wg.Go(t.keepCheckpoints)
 	t.compareInBackground(how)
 	return t, t.commit.Start()
 }
