@@ -124,7 +124,9 @@ func serveStore(spec serveSpec, log *slog.Logger) error {
 	}
 	var keys []string
 	for _, o := range page.Objects {
-		keys = append(keys, fmt.Sprintf("%s:%d", o.Key, o.Size))
+		if !strings.HasPrefix(o.Key, provider.Reserved) {
+			keys = append(keys, fmt.Sprintf("%s:%d", o.Key, o.Size))
+		}
 	}
 	fmt.Println("stored", strings.Join(keys, " "))
 	return nil

@@ -52,7 +52,7 @@ func report(s tree.Status, counts observe.Snapshot) life.Report {
 		Stage:    stageReport(s.Stage),
 		Requests: control.Requests{ByKind: map[string]control.RequestKind{}, InFlight: counts.InFlight},
 	}
-	r.Hidden = s.Hidden
+	r.Hidden, r.Unsure = s.Hidden, s.Unsure
 	if oldest := s.Pending.Oldest; !oldest.IsZero() {
 		r.Pending.Oldest = &oldest
 	}
@@ -82,6 +82,12 @@ func stageReport(s stage.RoomStats) control.Stage {
 
 // Flush stores what waits.
 func (a *adapter) Flush(ctx context.Context) error { return a.mounted.Tree().Flush(ctx, nil) }
+
+// Reconcile compares the catalog with the store.
+func (a *adapter) Reconcile(ctx context.Context, progress func(objects int64)) (control.Reconciled, error) {
+	r, err := a.mounted.Tree().Reconcile(ctx, progress)
+	return control.Reconciled{Objects: r.Objects, Bytes: r.Bytes, Hidden: r.Hidden, Directories: r.Directories, Seconds: r.Duration.Seconds()}, err
+}
 
 // Unmount detaches the mount unless it is in use.
 func (a *adapter) Unmount(ctx context.Context) error {

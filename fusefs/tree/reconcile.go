@@ -85,8 +85,10 @@ func (c *comparison) page(tx *catalog.Tx, objects []provider.Object) error {
 		if strings.HasPrefix(o.Key, provider.Reserved) {
 			continue
 		}
-		c.found.Objects++
-		c.found.Bytes += o.Size
+		if !o.IsDir() || !c.t.caps.Directories {
+			c.found.Objects++
+			c.found.Bytes += o.Size
+		}
 		if !validPath(o.Key) {
 			c.found.Hidden++
 			continue
@@ -124,12 +126,24 @@ func (c *comparison) object(tx *catalog.Tx, o provider.Object) error {
 		}
 		same := row.Version == o.Version && (row.Revision == o.Revision || row.Revision == "" && row.Version != "") &&
 			(row.IsDir() || row.StoredSz == o.Size)
+		if row.IsDir() && c.t.caps.Directories {
+			same = true // whose times change with what is in it
+		}
 		if !same && !pendingRow(row) {
 			c.differ[row.Parent] = true
 		}
 	}
 	if len(rows) > 0 {
 		return nil
+	}
+	if o.IsDir() && c.t.caps.Directories { // it is there without anybody having stored it
+		row, err := tx.Resolve(o.Key)
+		if err == nil {
+			return c.keepAlive(tx, row.Ino)
+		}
+		if !catalog.IsNotFound(err) {
+			return err
+		}
 	}
 	if ours, err := underWay(tx, o.Key); err != nil || ours {
 		return err

@@ -380,6 +380,7 @@ type Status struct {
 	Dirs     int64            `json:"directories"`
 	Bytes    int64            `json:"bytes"`       // of known files
 	Hidden   int64            `json:"hidden_keys"` // keys of the store that are no path, seen since the mount
+	Unsure   int              `json:"unsure"`      // directories that are not as the store has them and are to be listed once more
 	Open     int              `json:"open"`        // files that are open or being stored
 
 	Conflicts []Conflict `json:"conflicts"` // what could not be kept as the content of a file, and is kept aside
@@ -399,7 +400,7 @@ func (t *Tree) Status() (Status, error) {
 	open := len(t.nodes)
 	t.mu.Unlock()
 	return Status{Store: t.o.StoreName, ReadOnly: t.o.ReadOnly, Pending: p, Stuck: t.commit.Problems(), Kept: t.commit.Kept(), Cache: t.cache.Stats(), Stage: t.stage.Room(),
-		Files: u.Files, Dirs: u.Dirs, Bytes: u.Bytes, Hidden: t.hidden.Load(), Open: open, Conflicts: t.conflicts()}, err
+		Files: u.Files, Dirs: u.Dirs, Bytes: u.Bytes, Hidden: t.hidden.Load(), Unsure: t.Suspects(), Open: open, Conflicts: t.conflicts()}, err
 }
 
 // Flush stores everything that is pending and returns when that is done, or with the first error. progress may be nil.

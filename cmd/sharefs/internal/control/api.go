@@ -5,6 +5,7 @@
 //	GET  /v1/status   a Status
 //	POST /v1/flush    Events, one JSON object a line, the last with Done
 //	POST /v1/umount   likewise; ?no_wait=true leaves what is not stored to the next mount
+//	POST /v1/reconcile   Events, one JSON object a line, the last with Reconciled
 //
 // A command that goes away (^C) ends its flush or umount; the mount stays. The daemon serves its own user and root.
 package control
@@ -55,6 +56,7 @@ type Status struct {
 	Stage     Stage      `json:"stage"`
 	Requests  Requests   `json:"requests"`
 	Hidden    int64      `json:"hidden_keys"` // of the store, that are no path: met since the mount, and not shown in it
+	Unsure    int        `json:"unsure"`      // directories that are not as the store has them, and are to be listed once more
 	Errors    []LogLine  `json:"errors"`      // the last warnings and errors of the log, oldest first
 }
 
@@ -137,8 +139,20 @@ type LogLine struct {
 
 // Event is one line of an answer that takes time. One field is set.
 type Event struct {
-	Progress *Pending `json:"progress,omitempty"`
-	Done     *Outcome `json:"done,omitempty"`
+	Progress   *Pending    `json:"progress,omitempty"`
+	Done       *Outcome    `json:"done,omitempty"`
+	Objects    int64       `json:"objects,omitempty"` // that a reconcile has compared so far
+	Reconciled *Reconciled `json:"reconciled,omitempty"`
+}
+
+// Reconciled is what a comparison with the store has found, or how it failed.
+type Reconciled struct {
+	Objects     int64   `json:"objects"` // in the store
+	Bytes       int64   `json:"bytes"`   // of them
+	Hidden      int64   `json:"hidden_keys"`
+	Directories int     `json:"directories"` // in which something differed
+	Seconds     float64 `json:"seconds"`
+	Error       string  `json:"error,omitempty"`
 }
 
 // Result is how a flush or an umount ended.

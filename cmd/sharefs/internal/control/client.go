@@ -53,7 +53,20 @@ func (d Daemon) Status(ctx context.Context) (Status, error) {
 
 // Flush has the daemon store everything that waits now.
 func (d Daemon) Flush(ctx context.Context, progress func(Pending)) (Outcome, error) {
-	return d.stream(ctx, "/v1/flush", progress)
+	return d.store(ctx, "/v1/flush", progress)
+}
+
+// Reconcile has the daemon compare what it knows with the store.
+func (d Daemon) Reconcile(ctx context.Context, progress func(objects int64)) (found Reconciled, err error) {
+	err = d.stream(ctx, "/v1/reconcile", func(e Event) (done bool) {
+		if e.Reconciled != nil {
+			found = *e.Reconciled
+		} else {
+			progress(e.Objects)
+		}
+		return e.Reconciled != nil
+	})
+	return found, err
 }
 
 // Umount has the daemon store everything and unmount, or with noWait just unmount. When it returns with an outcome
@@ -64,37 +77,47 @@ func (d Daemon) Umount(ctx context.Context, noWait bool, progress func(Pending))
 		return Outcome{}, err
 	}
 	defer end.close()
-	out, err := d.stream(ctx, fmt.Sprintf("/v1/umount?no_wait=%v", noWait), progress)
+	out, err := d.store(ctx, fmt.Sprintf("/v1/umount?no_wait=%v", noWait), progress)
 	if err != nil || out.Mounted {
 		return out, err
 	}
 	return out, end.wait(ctx)
 }
 
-// stream sends an order and follows what becomes of it. A daemon that hangs is not sent any: it would find it in its
-// socket when it goes on, long after the user has turned to something else.
-func (d Daemon) stream(ctx context.Context, path string, progress func(Pending)) (Outcome, error) {
+// store sends an order to store what waits, and follows it.
+func (d Daemon) store(ctx context.Context, path string, progress func(Pending)) (out Outcome, err error) {
+	err = d.stream(ctx, path, func(e Event) (done bool) {
+		if e.Done != nil {
+			out = *e.Done
+		} else if e.Progress != nil && progress != nil {
+			progress(*e.Progress)
+		}
+		return e.Done != nil
+	})
+	return out, err
+}
+
+// stream sends an order and follows what becomes of it, until event returns true. A daemon that hangs is not sent any: it
+// would find it in its socket when it goes on, long after the user has turned to something else.
+func (d Daemon) stream(ctx context.Context, path string, event func(Event) (done bool)) error {
 	if _, err := d.Status(ctx); err != nil {
-		return Outcome{}, err
+		return err
 	}
 	body, err := d.request(ctx, http.MethodPost, path)
 	if err != nil {
-		return Outcome{}, err
+		return err
 	}
 	defer body.Close()
 	for dec := json.NewDecoder(body); ; {
 		var e Event
 		if err := dec.Decode(&e); err != nil {
 			if ctx.Err() != nil {
-				return Outcome{}, ctx.Err()
+				return ctx.Err()
 			}
-			return Outcome{}, fmt.Errorf("the daemon of %s (pid %d) broke off: %w: look into its log%s", d.Dir, d.PID, err, d.logName())
+			return fmt.Errorf("the daemon of %s (pid %d) broke off: %w: look into its log%s", d.Dir, d.PID, err, d.logName())
 		}
-		if e.Done != nil {
-			return *e.Done, nil
-		}
-		if e.Progress != nil && progress != nil {
-			progress(*e.Progress)
+		if event(e) {
+			return nil
 		}
 	}
 }

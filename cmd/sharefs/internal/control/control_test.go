@@ -30,6 +30,10 @@ func (f *fake) Umount(ctx context.Context, noWait bool, progress func(Pending)) 
 	f.noWait = noWait
 	return f.work(ctx, progress)
 }
+func (f *fake) Reconcile(_ context.Context, progress func(int64)) Reconciled {
+	progress(1000)
+	return Reconciled{Objects: 1500, Directories: 2}
+}
 
 // serve registers and serves f as the daemon of dir until the test ends, and returns how commands see it.
 func serve(t *testing.T, runtimeDir, dir string, f *fake) Daemon {
@@ -106,6 +110,15 @@ func TestFlushTellsProgressAndOutcome(t *testing.T) {
 	}
 	if out.Result != Failed || !out.Mounted || out.Error != "no" || len(out.Stuck) != 1 {
 		t.Errorf("outcome %+v", out)
+	}
+}
+
+func TestReconcileTellsWhatItFound(t *testing.T) {
+	d := serve(t, t.TempDir(), "/mnt/a", &fake{})
+	var seen []int64
+	found, err := d.Reconcile(t.Context(), func(n int64) { seen = append(seen, n) })
+	if err != nil || found != (Reconciled{Objects: 1500, Directories: 2}) || len(seen) != 1 || seen[0] != 1000 {
+		t.Errorf("%+v, %v, progress %v", found, err, seen)
 	}
 }
 

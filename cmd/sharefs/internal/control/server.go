@@ -21,6 +21,7 @@ type Handler interface {
 	Status() Status
 	Flush(ctx context.Context, progress func(Pending)) Outcome
 	Umount(ctx context.Context, noWait bool, progress func(Pending)) Outcome
+	Reconcile(ctx context.Context, progress func(objects int64)) Reconciled
 }
 
 // Server answers commands on the socket of a registration.
@@ -141,28 +142,32 @@ func routes(h Handler) http.Handler {
 		w.Header().Set("Content-Type", "application/json")
 		_ = json.NewEncoder(w).Encode(h.Status()) // a client that has gone away
 	})
-	mux.HandleFunc("POST /v1/flush", stream(func(r *http.Request, progress func(Pending)) Outcome {
-		return h.Flush(r.Context(), progress)
+	mux.HandleFunc("POST /v1/flush", stream(func(r *http.Request, send func(Event)) {
+		out := h.Flush(r.Context(), func(p Pending) { send(Event{Progress: &p}) })
+		send(Event{Done: &out})
 	}))
-	mux.HandleFunc("POST /v1/umount", stream(func(r *http.Request, progress func(Pending)) Outcome {
-		return h.Umount(r.Context(), r.URL.Query().Get("no_wait") == "true", progress)
+	mux.HandleFunc("POST /v1/umount", stream(func(r *http.Request, send func(Event)) {
+		out := h.Umount(r.Context(), r.URL.Query().Get("no_wait") == "true", func(p Pending) { send(Event{Progress: &p}) })
+		send(Event{Done: &out})
+	}))
+	mux.HandleFunc("POST /v1/reconcile", stream(func(r *http.Request, send func(Event)) {
+		out := h.Reconcile(r.Context(), func(objects int64) { send(Event{Objects: objects}) })
+		send(Event{Reconciled: &out})
 	}))
 	return mux
 }
 
-// stream answers with events: progress as it comes, and the outcome.
-func stream(work func(*http.Request, func(Pending)) Outcome) http.HandlerFunc {
+// stream answers with events as work sends them.
+func stream(work func(*http.Request, func(Event))) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Type", "application/x-ndjson")
 		enc, flush := json.NewEncoder(w), http.NewResponseController(w)
 		w.WriteHeader(http.StatusOK)
-		send := func(e Event) {
+		_ = flush.Flush() // the client learns at once that somebody is here
+		work(r, func(e Event) {
 			if enc.Encode(e) == nil {
 				_ = flush.Flush() // a client that has gone away: the request's context ends
 			}
-		}
-		_ = flush.Flush() // the client learns at once that somebody is here
-		done := work(r, func(p Pending) { send(Event{Progress: &p}) })
-		send(Event{Done: &done})
+		})
 	}
 }

@@ -29,6 +29,8 @@ type Mount interface {
 	// Flush returns when everything that waited is stored, with the first error that will not go away by itself, or
 	// when ctx is done.
 	Flush(ctx context.Context) error
+	// Reconcile compares what the mount knows with the store.
+	Reconcile(ctx context.Context, progress func(objects int64)) (control.Reconciled, error)
 	// Unmount detaches the mount; ErrBusy when it is in use. It does not store anything.
 	Unmount(ctx context.Context) error
 	// Wait returns when nothing is mounted and used any more, whoever unmounted it.
@@ -50,6 +52,7 @@ type Report struct {
 	Stage     control.Stage
 	Requests  control.Requests
 	Hidden    int64
+	Unsure    int // directories that are still to be listed once more
 	Conflicts []control.Conflict
 }
 
@@ -221,6 +224,24 @@ var errUnmounted = errors.New("it has been unmounted meanwhile")
 
 // drain stores everything, while it tells how far that is.
 func (d *Daemon) drain(ctx context.Context, progress func(control.Pending)) error {
+	following, stop := context.WithCancel(context.Background())
+	stopped := make(chan struct{})
+	log := drainLog{host: d.host, logged: time.Now(), least: -1}
+	go func() {
+		defer close(stopped)
+		d.follow(following, func(p control.Pending) {
+			progress(p)
+			log.line(p)
+		})
+	}()
+	err := d.whileMounted(ctx, d.mount.Flush)
+	stop()
+	<-stopped
+	return err
+}
+
+// whileMounted does something that takes time with the mount, which is not closed before it has ended.
+func (d *Daemon) whileMounted(ctx context.Context, f func(context.Context) error) error {
 	d.mu.Lock()
 	if d.final != nil {
 		d.mu.Unlock()
@@ -232,20 +253,7 @@ func (d *Daemon) drain(ctx context.Context, progress func(control.Pending)) erro
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	defer context.AfterFunc(d.closing, func() { cancel(errUnmounted) })()
-
-	following, stop := context.WithCancel(context.Background())
-	stopped := make(chan struct{})
-	log := drainLog{host: d.host, logged: time.Now(), least: -1}
-	go func() {
-		defer close(stopped)
-		d.follow(following, func(p control.Pending) {
-			progress(p)
-			log.line(p)
-		})
-	}()
-	err := d.mount.Flush(ctx)
-	stop()
-	<-stopped
+	err := f(ctx)
 	if err != nil && context.Cause(ctx) == errUnmounted {
 		return errUnmounted
 	}

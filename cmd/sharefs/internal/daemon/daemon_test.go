@@ -72,6 +72,15 @@ func (m *fakeMount) Flush(ctx context.Context) error {
 	return nil
 }
 
+func (m *fakeMount) Reconcile(ctx context.Context, progress func(int64)) (control.Reconciled, error) {
+	m.called("reconcile")
+	progress(1)
+	if m.hangs {
+		<-ctx.Done()
+	}
+	return control.Reconciled{Objects: 1}, ctx.Err()
+}
+
 func (m *fakeMount) Unmount(context.Context) error {
 	m.called("unmount")
 	if m.busy {

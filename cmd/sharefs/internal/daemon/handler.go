@@ -16,7 +16,19 @@ func (d *Daemon) Status() control.Status {
 	state := d.state
 	d.mu.Unlock()
 	return control.Status{Entry: d.entry, State: state, ReadOnly: d.ro, Pending: r.Pending, Stuck: r.Stuck, Kept: r.Kept, Conflicts: r.Conflicts, Cache: r.Cache, Stage: r.Stage,
-		Requests: r.Requests, Hidden: r.Hidden, Errors: d.host.Errors()}
+		Requests: r.Requests, Hidden: r.Hidden, Unsure: r.Unsure, Errors: d.host.Errors()}
+}
+
+// Reconcile compares what the mount knows with the store.
+func (d *Daemon) Reconcile(ctx context.Context, progress func(objects int64)) (found control.Reconciled) {
+	err := d.whileMounted(ctx, func(ctx context.Context) (err error) {
+		found, err = d.mount.Reconcile(ctx, progress)
+		return err
+	})
+	if err != nil {
+		found.Error = err.Error()
+	}
+	return found
 }
 
 // Flush stores everything that waits now.

@@ -120,6 +120,13 @@ func (f *front) Flush(ctx context.Context, progress func(control.Pending)) contr
 	return f.starting()
 }
 
+func (f *front) Reconcile(ctx context.Context, progress func(int64)) control.Reconciled {
+	if d := f.daemon.Load(); d != nil {
+		return d.Reconcile(ctx, progress)
+	}
+	return control.Reconciled{Error: f.starting().Error}
+}
+
 func (f *front) Umount(ctx context.Context, noWait bool, progress func(control.Pending)) control.Outcome {
 	if d := f.daemon.Load(); d != nil {
 		return d.Umount(ctx, noWait, progress)

@@ -131,6 +131,7 @@ func (s says) Flush(context.Context, func(control.Pending)) control.Outcome {
 func (s says) Umount(context.Context, bool, func(control.Pending)) control.Outcome {
 	panic("not asked")
 }
+func (s says) Reconcile(context.Context, func(int64)) control.Reconciled { panic("not asked") }
 
 func TestAMountThatIsThereIsNotWaitedFor(t *testing.T) {
 	s := newStage(t)
