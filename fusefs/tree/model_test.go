@@ -1,6 +1,7 @@
 package tree
 
 import (
+	"context"
 	"errors"
 	"flag"
 	"fmt"
@@ -247,10 +248,21 @@ func TestSoakTreeIsAFilesystem(t *testing.T) {
 							rt.Fatalf("store: %v", err)
 						}
 					},
+					"reconcile": func(rt *rapid.T) { // nobody else writes: it changes nothing, whatever is pending or under way
+						ctx, cancel := context.WithTimeout(ctx, 20*time.Millisecond)
+						defer cancel()
+						_, err := m.Reconcile(ctx, nil)
+						if err != nil && ctx.Err() == nil && !provider.Is(err, provider.KindUnavailable) {
+							rt.Fatalf("reconcile: %v", err)
+						}
+					},
 					"crash":   func(rt *rapid.T) { m = m.crash() },
 					"remount": func(rt *rapid.T) { m.close(); m = m.again(m.opts) },
 					"new machine": func(rt *rapid.T) {
 						m.flushAnyway()
+						if len(want)%2 == 0 {
+							_ = m.Checkpoint(ctx, true) // the store may fail
+						}
 						m.close()
 						o := m.opts
 						o.CacheDir = ""
