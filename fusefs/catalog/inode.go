@@ -224,9 +224,9 @@ func (tx *Tx) Children(parent, after uint64, limit int) ([]*Inode, error) {
 		int64(parent), int64(after), limit)
 }
 
-// Settled returns at most limit named inodes with numbers greater than after of which something is stored and nothing is
+// Clean returns at most limit named inodes with numbers greater than after of which something is stored and nothing is
 // pending, by number.
-func (tx *Tx) Settled(after uint64, limit int) ([]*Inode, error) {
+func (tx *Tx) Clean(after uint64, limit int) ([]*Inode, error) {
 	return tx.many("SELECT "+columns+` FROM inode WHERE ino > ? AND parent > 0 AND skey <> '' AND dirty = 0 AND put_key = ''
 		ORDER BY ino LIMIT ?`, int64(after), limit)
 }

@@ -185,7 +185,7 @@ func (c *comparison) missing(ctx context.Context) error {
 	for after := uint64(0); ; {
 		n := 0
 		err := c.t.cat.View(func(tx *catalog.Tx) error {
-			rows, err := tx.Settled(after, reconcileBatch)
+			rows, err := tx.Clean(after, reconcileBatch)
 			n = len(rows)
 			for _, row := range rows {
 				after = row.Ino
