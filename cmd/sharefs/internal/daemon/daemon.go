@@ -48,6 +48,7 @@ type Report struct {
 	Kept      control.Kept
 	Cache     control.Cache
 	Stage     control.Stage
+	Space     control.Space
 	Requests  control.Requests
 	Hidden    int64
 	Conflicts []control.Conflict
