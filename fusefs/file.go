@@ -38,6 +38,19 @@ func (r *rawFS) Create(interrupt <-chan struct{}, in *fuse.CreateIn, name string
 	return fuse.OK
 }
 
+// Tmpfile makes a file without a name and opens it.
+func (r *rawFS) Tmpfile(interrupt <-chan struct{}, in *fuse.CreateIn, out *fuse.CreateOut) fuse.Status {
+	req := r.begin(opTmpfile, interrupt, &in.InHeader)
+	defer req.end()
+	attr, h, err := r.ns.Tmpfile(req, caller(&in.InHeader), in.NodeId, in.Mode&0o7777, in.Flags)
+	if err != nil {
+		return r.status(req, err)
+	}
+	r.entry(attr, &out.EntryOut)
+	r.opened(h, in.Flags, &out.OpenOut)
+	return fuse.OK
+}
+
 // Open opens a file. O_TRUNC is part of it, one request instead of two.
 func (r *rawFS) Open(interrupt <-chan struct{}, in *fuse.OpenIn, out *fuse.OpenOut) fuse.Status {
 	req := r.begin(opOpen, interrupt, &in.InHeader)

@@ -23,7 +23,7 @@ import (
 )
 
 // rawFS answers the kernel's requests. Requests that it does not define are answered with ENOSYS, which the kernel
-// takes as "never ask again": TMPFILE becomes EOPNOTSUPP there, COPY_FILE_RANGE a copy by read and write, STATX a GETATTR.
+// takes as "never ask again": COPY_FILE_RANGE becomes a copy by read and write there, STATX a GETATTR.
 type rawFS struct {
 	fuse.RawFileSystem
 

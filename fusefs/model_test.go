@@ -347,6 +347,40 @@ func (m *model) Create(_ context.Context, c tree.Caller, parent uint64, name str
 	return n.attr(), h, nil
 }
 
+func (m *model) Tmpfile(_ context.Context, c tree.Caller, parent uint64, mode, flags uint32) (tree.Attr, tree.Handle, error) {
+	m.enter("tmpfile")
+	defer m.mu.Unlock()
+	if _, err := m.node(parent); err != nil {
+		return tree.Attr{}, nil, err
+	}
+	n := m.make(c, syscall.S_IFREG|mode, "")
+	n.Nlink = 0
+	h := m.open(n, flags)
+	return n.attr(), h, nil
+}
+
+func (m *model) Link(_ context.Context, ino, parent uint64, name string) (tree.Attr, error) {
+	m.enter("link")
+	defer m.mu.Unlock()
+	n, err := m.node(ino)
+	if err != nil {
+		return tree.Attr{}, err
+	}
+	if n.Nlink > 0 {
+		return tree.Attr{}, syscall.EPERM
+	}
+	dir, _, at, err := m.child(parent, name)
+	switch {
+	case dir == nil:
+		return tree.Attr{}, err
+	case at >= 0:
+		return tree.Attr{}, syscall.EEXIST
+	}
+	n.Nlink = 1
+	m.insert(dir, name, n)
+	return n.attr(), nil
+}
+
 func (m *model) Open(_ context.Context, ino uint64, flags uint32) (tree.Handle, error) {
 	m.enter("open")
 	defer m.mu.Unlock()

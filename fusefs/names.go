@@ -1,8 +1,6 @@
 package fusefs
 
 import (
-	"syscall"
-
 	"github.com/hanwen/go-fuse/v2/fuse"
 
 	"sharefs/fusefs/tree"
@@ -46,9 +44,17 @@ func (r *rawFS) Symlink(interrupt <-chan struct{}, h *fuse.InHeader, target, nam
 	return r.made(req, attr, err, name, out)
 }
 
-// Link refuses hard links: an object has one name.
-func (r *rawFS) Link(<-chan struct{}, *fuse.LinkIn, string, *fuse.EntryOut) fuse.Status {
-	return fuse.Status(syscall.EPERM)
+// Link gives a file of Tmpfile its name. There are no hard links.
+func (r *rawFS) Link(interrupt <-chan struct{}, in *fuse.LinkIn, name string, out *fuse.EntryOut) fuse.Status {
+	req := r.begin(opLink, interrupt, &in.InHeader)
+	defer req.end()
+	attr, err := r.ns.Link(req, in.Oldnodeid, in.NodeId, name)
+	if err == nil {
+		r.entry(attr, out)
+		return fuse.OK
+	}
+	r.doubtEntry(err, in.NodeId, name)
+	return r.status(req, err)
 }
 
 // Unlink removes a file's name.

@@ -26,7 +26,9 @@ var (
 	opUnlink      = operation{name: "unlink", byName: true}
 	opRmdir       = operation{name: "rmdir", byName: true}
 	opRename      = operation{name: "rename", byName: true}
+	opLink        = operation{name: "link", byName: true}
 	opCreate      = operation{name: "create", byName: true}
+	opTmpfile     = operation{name: "tmpfile"}
 	opOpen        = operation{name: "open"}
 	opRead        = operation{name: "read"}
 	opWrite       = operation{name: "write"}

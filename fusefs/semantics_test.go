@@ -3,6 +3,7 @@ package fusefs
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -323,7 +324,6 @@ func TestCallsThatAreNotOffered(t *testing.T) {
 		do   func() error
 		want error
 	}{
-		{"O_TMPFILE", func() error { _, err := unix.Open(m.dir, unix.O_TMPFILE|unix.O_RDWR, 0o600); return err }, unix.EOPNOTSUPP},
 		{"ioctl", func() error { _, err := unix.IoctlGetInt(fd, unix.FS_IOC_GETFLAGS); return err }, unix.ENOTTY},
 		{"device", func() error { return unix.Mknod(filepath.Join(m.dir, "null"), unix.S_IFCHR|0o600, 1<<8|3) }, unix.EPERM},
 		{"exchange", func() error {
@@ -352,6 +352,37 @@ func TestCallsThatAreNotOffered(t *testing.T) {
 			t.Errorf("the copy has %q", got)
 		}
 	})
+}
+
+func TestAFileWithoutANameGetsOne(t *testing.T) {
+	for _, ns := range namespaces {
+		t.Run(ns.name, func(t *testing.T) {
+			dir := ns.mount(t).dir
+			f, err := os.OpenFile(dir, unix.O_TMPFILE|unix.O_RDWR, 0o640)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer f.Close()
+			if _, err := f.WriteString("content"); err != nil {
+				t.Fatal(err)
+			}
+			link := func(name string) error {
+				return unix.Linkat(unix.AT_FDCWD, fmt.Sprintf("/proc/self/fd/%d", f.Fd()), unix.AT_FDCWD, filepath.Join(dir, name), unix.AT_SYMLINK_FOLLOW)
+			}
+			if err := link("name"); err != nil {
+				t.Fatal(err)
+			}
+			if got := read(t, filepath.Join(dir, "name")); got != "content" {
+				t.Errorf("it has %q", got)
+			}
+			if st := stat(t, filepath.Join(dir, "name")); st.Nlink != 1 || st.Mode != unix.S_IFREG|0o640 {
+				t.Errorf("it has %d links and the mode %o", st.Nlink, st.Mode)
+			}
+			if err := link("second"); err != unix.EPERM {
+				t.Errorf("a second name: %v, want EPERM", err)
+			}
+		})
+	}
 }
 
 func TestXattrs(t *testing.T) {

@@ -50,6 +50,7 @@ func report(s tree.Status, counts observe.Snapshot) life.Report {
 		Cache: control.Cache{Size: s.Cache.Bytes, MaxSize: s.Cache.Limit, Memory: s.Cache.MemoryBytes,
 			Hits: s.Cache.Hits, Misses: s.Cache.Misses},
 		Stage:    stageReport(s.Stage),
+		Space:    control.Space(s.Space),
 		Requests: control.Requests{ByKind: map[string]control.RequestKind{}, InFlight: counts.InFlight},
 	}
 	r.Hidden, r.Unsure = s.Hidden, s.Unsure

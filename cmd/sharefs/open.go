@@ -176,6 +176,7 @@ func (j *job) mountOptions(store *stack.Stack, id, cacheDir string, h life.Host)
 			CacheSize:    s.CacheSize,
 			StageSize:    s.StageSize,
 			KeepFree:     keepFree(s.KeepFree),
+			Capacity:     max(s.Capacity, 0),
 			StallTimeout: s.StallTimeout,
 			MemorySize:   s.Memory,
 			Parallel:     s.Parallel,

@@ -31,6 +31,8 @@ The exit code is 5 when a file cannot be stored, 7 when a daemon is gone or does
   cache      size, max_size, memory (bytes), hits, misses, hit_rate (0 to 1)
   stage      size, max_size, keep_free, free (bytes): what changed files take of the local disk; waiting (writers that
              wait for room), stalled (they fail), since (a time)
+  space      capacity, used (bytes), files, directories: what files have in the store, which df shows in blocks; counted (false:
+             directories that were not listed yet may hold more)
   requests   by_kind (by name: count, errors, bytes_in, bytes_out, p50_ms, p99_ms), in_flight
   errors     list of time, level, message: the last warnings and errors
   problem    why a silent or dead mount is one`,

@@ -21,10 +21,11 @@ func full() control.Status {
 		Kept:      control.Kept{Scratch: 1, ScratchBytes: 2 << 20, ScratchSeen: 12, Lazy: 3, LazySeen: 34},
 		Cache:     control.Cache{Size: 1 << 30, MaxSize: 10 << 30, Memory: 1 << 20, Hits: 3, Misses: 1, HitRate: 0.75},
 		Stage:     control.Stage{Size: 5 << 20, MaxSize: 64 << 20, KeepFree: 3 << 20, Free: 4 << 20, Waiting: 2, Since: &at},
+		Space:     control.Space{Capacity: 1 << 50, Used: 1234567, Files: 7, Dirs: 2},
 		Conflicts: []control.Conflict{{Path: "/b", Kept: "/c/conflicts/b", Size: 3 << 20, Time: at}},
 		Requests: control.Requests{ByKind: map[string]control.RequestKind{"put": {Count: 1234, Errors: 2, BytesIn: 1, BytesOut: 2, P50ms: 3, P99ms: 4}, "list": {Count: 1}},
 			InFlight: 1},
-		Hidden: 6,
+		Hidden: 6, Unsure: 7, Unsure: 7,
 		Errors: []control.LogLine{{Time: at, Level: "warn", Message: "refused"}},
 	}
 }
@@ -89,6 +90,13 @@ func TestJSONOfStatusKeepsItsNames(t *testing.T) {
         "stalled": false,
         "since": "2030-01-02T03:04:05Z"
       },
+      "space": {
+        "capacity": 1125899906842624,
+        "used": 1234567,
+        "files": 7,
+        "directories": 2,
+        "counted": false
+      },
       "requests": {
         "by_kind": {
           "list": {
@@ -111,6 +119,7 @@ func TestJSONOfStatusKeepsItsNames(t *testing.T) {
         "in_flight": 1
       },
       "hidden_keys": 6,
+      "unsure": 7,
       "errors": [
         {
           "time": "2030-01-02T03:04:05Z",
@@ -142,8 +151,10 @@ func TestStatusForPeople(t *testing.T) {
 		"  conflict  /b: was not safe on the disk when the system went down; 3.0 MiB are kept in /c/conflicts/b\n" +
 		"  cache     1.0 GiB of 10 GiB on disk, 1.0 MiB in memory, hit rate 75.0 %\n" +
 		"  staged    5.0 MiB of 64 MiB on disk, which has 4.0 MiB free and keeps 3.0 MiB; full for 1m0s, 2 writers wait\n" +
+		"  space     1.2 MiB of 1.0 PiB in 7 files; what is in directories that nobody has looked into since the mount is not known\n" +
 		"  requests  list 1, put 1,234 (2 failed)\n" +
 		"  hidden    6 keys of the store that are no path, or have the name of a directory\n" +
+		"  unsure    7 directories that another program has changed are to be listed once more\n" +
 		"  warn      " + since + " refused\n" +
 		"  cache dir /c\n" +
 		"  log       /l\n"

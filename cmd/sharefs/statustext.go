@@ -58,6 +58,7 @@ func mountText(b *bytes.Buffer, s control.Status, now time.Time) {
 	}
 	line(b, "cache", cacheText(s.Cache))
 	line(b, "staged", stageText(s.Stage, now))
+	line(b, "space", spaceText(s.Space))
 	line(b, "requests", requestsText(s.Requests))
 	if s.Hidden > 0 {
 		line(b, "hidden", fmt.Sprintf("%s keys of the store that are no path, or have the name of a directory", humanize.Comma(s.Hidden)))
@@ -107,6 +108,14 @@ func stageText(s control.Stage, now time.Time) string {
 		return fmt.Sprintf("%s; full for %s, and nothing gets free: writes that need room fail", text, age(now, *s.Since))
 	}
 	return fmt.Sprintf("%s; full for %s, %d writers wait", text, age(now, *s.Since), s.Waiting)
+}
+
+func spaceText(s control.Space) string {
+	text := fmt.Sprintf("%s of %s in %s", bytesText(s.Used), bytesText(s.Capacity), filesText(int(s.Files)))
+	if !s.Counted {
+		text += "; what is in directories that nobody has looked into since the mount is not known"
+	}
+	return text
 }
 
 func requestsText(r control.Requests) string {

@@ -52,15 +52,9 @@ type Catalog struct {
 	nextID   uint64 // of contents and staged files
 	inoLimit uint64 // reserved in the file up to here
 	idLimit  uint64
-	usage    Usage
+	counter  counter
 	reserve  roomReserve
 	err      error // a failed commit or rollback: the connection's state is unknown, nothing more is accepted
-}
-
-// Usage is what the catalog counts, of named files, symlinks and directories.
-type Usage struct {
-	Files, Dirs int64
-	Bytes       int64 // of file contents, each at its length
 }
 
 // FirstIno is the lowest inode number but the root's: lower ones are left for offsets of "." and "..".
@@ -173,21 +167,13 @@ func (c *Catalog) load(ctx context.Context) error {
 	}
 	c.seq.Store(seq)
 	c.inoLimit, c.idLimit = c.nextIno, c.nextID
-	row = c.conn.QueryRowContext(ctx, `SELECT
-		count(*) FILTER (WHERE mode & 61440 <> 16384), count(*) FILTER (WHERE mode & 61440 = 16384),
-		coalesce(sum(size) FILTER (WHERE mode & 61440 = 32768), 0) FROM inode WHERE parent > 0`)
-	return row.Scan(&c.usage.Files, &c.usage.Dirs, &c.usage.Bytes)
+	c.counter.live = map[uint64]*liveFile{}
+	u := &c.counter.rows
+	return c.conn.QueryRowContext(ctx, countRows).Scan(&u.Files, &u.Dirs, &u.Bytes, &u.Unlisted)
 }
 
 // ID returns the catalog's own random name.
 func (c *Catalog) ID() string { return c.id }
-
-// Usage returns what the catalog counts.
-func (c *Catalog) Usage() Usage {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.usage
-}
 
 // Close closes the catalog.
 func (c *Catalog) Close() error {
@@ -214,14 +200,21 @@ func (c *Catalog) Close() error {
 	return errors.Join(errs...)
 }
 
-// View calls f with the catalog as it is; f must not change it.
+// View calls f with the catalog as it is; f must not change it. What f added with Tx.After runs when f has returned nil.
 func (c *Catalog) View(f func(*Tx) error) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.err != nil {
 		return c.err
 	}
-	return f(&Tx{c: c})
+	tx := &Tx{c: c}
+	if err := f(tx); err != nil {
+		return err
+	}
+	for _, after := range tx.after {
+		after()
+	}
+	return nil
 }
 
 // Update calls f in a transaction and commits it when f returns nil. What f added with Tx.After runs after the commit,
@@ -236,7 +229,7 @@ func (c *Catalog) Update(f func(*Tx) error) error {
 		return fmt.Errorf("catalog %s: %w", c.path, err)
 	}
 	c.reserve.look()
-	tx := &Tx{c: c, usage: c.usage, seq: c.seq.Load()}
+	tx := &Tx{c: c, usage: c.counter.rows, seq: c.seq.Load()}
 	if err := tx.exec("BEGIN IMMEDIATE"); err != nil {
 		return err
 	}
@@ -256,7 +249,7 @@ func (c *Catalog) Update(f func(*Tx) error) error {
 	failpoint.Hit("catalog.committed")
 	c.seq.Store(tx.seq) // before the transaction counts: what Sync covers is at least this
 	c.committed.Add(1)
-	c.usage = tx.usage
+	c.counter.commit(tx.usage, tx.named)
 	for _, after := range tx.after {
 		after()
 	}

@@ -113,6 +113,9 @@ func counted(c *Catalog) (u Usage, err error) {
 	err = c.View(func(tx *Tx) error {
 		list, err := tx.many("SELECT " + columns + " FROM inode")
 		for _, n := range list {
+			if n.IsDir() && !n.Complete && (n.Parent != 0 || n.Ino == RootIno) {
+				u.Unlisted++
+			}
 			switch {
 			case n.Parent == 0:
 			case n.IsDir():

@@ -142,6 +142,7 @@ func nano(t time.Time) int64 {
 type Tx struct {
 	c     *Catalog
 	usage Usage
+	named map[uint64]bool // live files that were put or deleted: whether they have a name
 	after []func()
 
 	inoUpTo, idUpTo uint64 // reserved by this transaction
@@ -312,6 +313,7 @@ func (tx *Tx) Put(n *Inode) error {
 	}
 	tx.count(old, -1)
 	tx.count(n, 1)
+	tx.countName(n.Ino, n.Parent != 0)
 	var xattrs, foreign []byte
 	if len(n.Xattrs) > 0 {
 		if xattrs, err = json.Marshal(n.Xattrs); err != nil {
@@ -346,20 +348,8 @@ func (tx *Tx) Delete(ino uint64) error {
 		return err
 	}
 	tx.count(old, -1)
+	tx.countName(ino, false)
 	return tx.exec("DELETE FROM inode WHERE ino = ?", int64(ino))
-}
-
-func (tx *Tx) count(n *Inode, by int64) {
-	switch {
-	case n == nil || n.Parent == 0:
-	case n.IsDir():
-		tx.usage.Dirs += by
-	default:
-		tx.usage.Files += by
-		if n.IsFile() {
-			tx.usage.Bytes += by * n.Size
-		}
-	}
 }
 
 // NewIno returns an inode number that was never used.
@@ -473,6 +463,7 @@ func (tx *Tx) DoomedBelow(prefix string, limit int) ([]Doomed, error) {
 
 // DoubtAll makes every directory incomplete.
 func (tx *Tx) DoubtAll() error {
+	tx.usage.Unlisted = tx.usage.Dirs + 1 // and the root
 	return tx.exec("UPDATE inode SET complete = 0 WHERE complete <> 0")
 }
 

@@ -30,7 +30,7 @@ func TestACatalogComesBackAsItWas(t *testing.T) {
 	if c.ID() != id || len(id) != 32 {
 		t.Errorf("id %q, was %q", c.ID(), id)
 	}
-	if c.Usage() != usage || usage != (Usage{Files: 1, Bytes: 7}) {
+	if c.Usage() != usage || usage != (Usage{Files: 1, Bytes: 7, Unlisted: 1}) {
 		t.Errorf("usage %+v, was %+v", c.Usage(), usage)
 	}
 	if back := get(t, c, n.Ino); back.Name != "f" || back.Key != "f" || back.Size != 7 || !back.Dirty.Equal(day) {

@@ -84,6 +84,11 @@ type Namespace interface {
 	// Open opens a file; flags are those of open(2), O_TRUNC included.
 	Open(ctx context.Context, ino uint64, flags uint32) (Handle, error)
 
+	// Tmpfile makes a file without a name in a directory and opens it, as open(2) does with O_TMPFILE.
+	Tmpfile(ctx context.Context, c Caller, parent uint64, mode, flags uint32) (Attr, Handle, error)
+	// Link gives a file of Tmpfile its name. There are no other links: EPERM.
+	Link(ctx context.Context, ino, parent uint64, name string) (Attr, error)
+
 	// ReadDir calls emit for the entries after offset (0: from the start; "." and ".." are not among them) until it
 	// returns false or there are no more.
 	ReadDir(ctx context.Context, ino, offset uint64, emit func(DirEntry) bool) error

@@ -137,7 +137,7 @@ func (t *Tree) truncate(ctx context.Context, ino uint64, size int64) error {
 	}
 	n := t.acquire(ino)
 	defer t.release(n)
-	return n.change(ctx, size == 0, stage.Range{}, func(f *stage.File) error { return f.Truncate(t.ctx, size) })
+	return noSpace(n.change(ctx, edit{truncate: size == 0, end: size}, func(f *stage.File) error { return f.Truncate(t.ctx, size) }))
 }
 
 // Readlink returns a symlink's target.

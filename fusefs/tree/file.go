@@ -54,7 +54,7 @@ func (t *Tree) Open(ctx context.Context, ino uint64, flags uint32) (Handle, erro
 		return nil, err
 	}
 	if flags&syscall.O_TRUNC != 0 {
-		err := f.n.change(ctx, true, stage.Range{}, func(s *stage.File) error { return s.Truncate(t.ctx, 0) })
+		err := f.n.change(ctx, edit{truncate: true}, func(s *stage.File) error { return s.Truncate(t.ctx, 0) })
 		if err == nil {
 			err = f.n.persist()
 		}
@@ -97,7 +97,8 @@ func (f *File) ReadAt(ctx context.Context, p []byte, off int64) (int, error) {
 	return f.n.readAt(ctx, p, off)
 }
 
-// WriteAt writes. On a full disk it waits for room; with less than all of it, it writes what there is room for.
+// WriteAt writes. On a full disk it waits for room; with less than all of it, and in a store with less room than that, it
+// writes what there is room for.
 func (f *File) WriteAt(ctx context.Context, p []byte, off int64) (k int, err error) {
 	if !f.writes {
 		return 0, syscall.EBADF
@@ -106,8 +107,23 @@ func (f *File) WriteAt(ctx context.Context, p []byte, off int64) (k int, err err
 		return 0, syscall.EFBIG
 	}
 	f.wrote.Store(true)
+	for {
+		k, err = f.writeOnce(ctx, p, off)
+		over := overCapacity{}
+		if !errors.As(err, &over) {
+			return k, err
+		}
+		if over.end <= off || over.end >= off+int64(len(p)) {
+			return 0, syscall.ENOSPC
+		}
+		p = p[:over.end-off]
+	}
+}
+
+func (f *File) writeOnce(ctx context.Context, p []byte, off int64) (k int, err error) {
 	var short error // of a write that the disk took only in part
-	err = f.n.change(ctx, false, stage.Range{Off: off, Len: int64(len(p))}, func(s *stage.File) (err error) {
+	span := stage.Range{Off: off, Len: int64(len(p))}
+	err = f.n.change(ctx, edit{span: span, end: off + span.Len}, func(s *stage.File) (err error) {
 		if k, err = s.WriteAt(ctx, p, off); k > 0 {
 			short, err = err, nil
 		}
@@ -119,9 +135,13 @@ func (f *File) WriteAt(ctx context.Context, p []byte, off int64) (k int, err err
 	return k, err
 }
 
-const fallocPunchHole = 2 // FALLOC_FL_PUNCH_HOLE
+// Modes of fallocate(2).
+const (
+	fallocKeepSize  = 1 // FALLOC_FL_KEEP_SIZE
+	fallocPunchHole = 2 // FALLOC_FL_PUNCH_HOLE
+)
 
-// Allocate is fallocate(2).
+// Allocate is fallocate(2). The store has no room to set aside, so what keeps the size is bounded by this disk alone.
 func (f *File) Allocate(ctx context.Context, off, length int64, mode uint32) error {
 	if !f.writes {
 		return syscall.EBADF
@@ -130,11 +150,14 @@ func (f *File) Allocate(ctx context.Context, off, length int64, mode uint32) err
 		return syscall.EFBIG
 	}
 	f.wrote.Store(true)
-	span := stage.Range{Off: off, Len: length}
+	e := edit{span: stage.Range{Off: off, Len: length}, end: off + length}
 	if mode&fallocPunchHole != 0 {
-		span.Len = 0
+		e.span.Len = 0
 	}
-	return f.n.change(ctx, false, span, func(s *stage.File) error { return s.Allocate(ctx, off, length, mode) })
+	if mode&fallocKeepSize != 0 {
+		e.end = 0
+	}
+	return noSpace(f.n.change(ctx, e, func(s *stage.File) error { return s.Allocate(ctx, off, length, mode) }))
 }
 
 // Seek is lseek(2) for data and holes. What is not staged is data.

@@ -272,9 +272,13 @@ func TestSoakTreeIsAFilesystem(t *testing.T) {
 						if err := same(m.show(), want); err != nil {
 							rt.Fatalf("mount: %v", err)
 						}
+						if got, bytes := m.Space(), want.bytes(); got.Used != bytes || !got.Counted {
+							rt.Fatalf("%+v are taken, want %d bytes, and all counted", got, bytes)
+						}
 					},
 				}
 				maps.Copy(steps, moreSteps(t, &m, want, store, faults, &serial, compare))
+				maps.Copy(steps, posixSteps(&m, want, &serial, compare))
 				rt.Repeat(steps)
 				m.flushAnyway()
 				if err := want.checkStore(t, store); err != nil {

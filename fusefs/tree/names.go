@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"sharefs/fusefs/catalog"
-	"sharefs/fusefs/stage"
 	"sharefs/provider"
 	"sharefs/provider/keycodec"
 )
@@ -164,13 +163,7 @@ func (t *Tree) add(ctx context.Context, c Caller, parent uint64, name string, mo
 		if row, err = t.newRow(tx, parent, name); err != nil {
 			return err
 		}
-		row.Mode, row.UID, row.GID, row.Known = mode, c.UID, c.GID, true
-		if dir.Mode&syscall.S_ISGID != 0 {
-			row.GID = dir.GID
-			if isDir {
-				row.Mode |= syscall.S_ISGID
-			}
-		}
+		owned(row, dir, c, mode)
 		if err := fill(tx, row); err != nil {
 			return err
 		}
@@ -186,6 +179,17 @@ func (t *Tree) add(ctx context.Context, c Caller, parent uint64, name string, mo
 		return Attr{}, err
 	}
 	return t.attrOf(row), nil
+}
+
+// owned gives a new row its mode and owner. Below a directory with set-group-id it has the directory's group.
+func owned(row, dir *catalog.Inode, c Caller, mode uint32) {
+	row.Mode, row.UID, row.GID, row.Known = mode, c.UID, c.GID, true
+	if dir.Mode&syscall.S_ISGID != 0 {
+		row.GID = dir.GID
+		if row.IsDir() {
+			row.Mode |= syscall.S_ISGID
+		}
+	}
 }
 
 // Mkdir makes a directory.
@@ -235,22 +239,9 @@ func (t *Tree) Mknod(ctx context.Context, c Caller, parent uint64, name string, 
 // Create makes a file and opens it.
 func (t *Tree) Create(ctx context.Context, c Caller, parent uint64, name string, mode, flags uint32) (Attr, Handle, error) {
 	var n *node
-	attr, err := t.add(ctx, c, parent, name, provider.ModeFile|mode&0o7777, func(tx *catalog.Tx, row *catalog.Inode) error {
-		id, err := tx.NewID()
-		if err != nil {
-			return err
-		}
-		f, err := t.stage.Create(stage.ID(id))
-		if err != nil {
-			return err
-		}
-		row.Stage, row.StageMtime = id, f.ModTime()
-		n = &node{t: t, ino: row.Ino, refs: 1, loaded: true, stageID: id, staged: true}
-		n.file.Store(f)
-		t.mu.Lock()
-		t.nodes[row.Ino] = n
-		t.mu.Unlock()
-		return nil
+	attr, err := t.add(ctx, c, parent, name, provider.ModeFile|mode&0o7777, func(tx *catalog.Tx, row *catalog.Inode) (err error) {
+		n, err = t.newStaged(tx, row)
+		return err
 	})
 	switch {
 	case err == nil:

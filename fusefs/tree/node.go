@@ -139,7 +139,7 @@ func (n *node) closeLocked() {
 	if f == nil {
 		return
 	}
-	row, err := n.row()
+	row, err := n.settled()
 	switch {
 	case err != nil:
 		_ = f.Close()
@@ -193,6 +193,37 @@ func (n *node) row() (row *catalog.Inode, err error) {
 	return row, err
 }
 
+// live says that the file's length is counted as it changes from now on, and settled that the row tells it again.
+func (n *node) live() error {
+	return n.t.cat.View(func(tx *catalog.Tx) error {
+		row, err := tx.Get(n.ino)
+		if err != nil {
+			return errGone(err)
+		}
+		tx.Live(row)
+		return nil
+	})
+}
+
+func (n *node) settled() (row *catalog.Inode, err error) {
+	err = n.t.cat.View(func(tx *catalog.Tx) error {
+		found, err := tx.Get(n.ino)
+		if catalog.IsNotFound(err) {
+			tx.Settled(&catalog.Inode{Ino: n.ino})
+			return nil
+		}
+		if err == nil {
+			row = found
+			tx.Settled(row)
+		}
+		return err
+	})
+	if err == nil && row == nil {
+		err = syscall.ESTALE
+	}
+	return row, err
+}
+
 // load opens the staged file, if the catalog names one. It is called with the gate locked.
 func (n *node) load() error {
 	if n.loaded {
@@ -207,6 +238,10 @@ func (n *node) load() error {
 		if err != nil {
 			n.t.o.Logger.Error("a staged file cannot be opened", "inode", n.ino, "err", err)
 			return syscall.EIO
+		}
+		if err := n.live(); err != nil {
+			_ = f.Close()
+			return err
 		}
 		n.file.Store(f)
 		n.stageID, n.staged = row.Stage, true
@@ -268,6 +303,7 @@ func (n *node) stageOnce(truncate bool) error {
 			n.t.markDirty(tx, row)
 		}
 		tx.After(func() { n.staged = true })
+		tx.Live(row)
 		return tx.Put(row)
 	})
 	if f := n.file.Load(); err != nil && f != before {

@@ -21,7 +21,7 @@ func (t *Tree) Rename(ctx context.Context, oldParent uint64, oldName string, new
 	if t.o.ReadOnly {
 		return syscall.EROFS
 	}
-	if flags&^RenameNoReplace != 0 {
+	if flags != 0 && flags != RenameNoReplace && flags != RenameExchange {
 		return syscall.EINVAL
 	}
 	for {
@@ -32,6 +32,10 @@ func (t *Tree) Rename(ctx context.Context, oldParent uint64, oldName string, new
 		}
 		var done renamed
 		err := t.cat.Update(func(tx *catalog.Tx) (err error) {
+			if flags == RenameExchange {
+				done, err = t.exchange(tx, oldParent, oldName, newParent, newName)
+				return err
+			}
 			done, err = t.rename(tx, oldParent, oldName, newParent, newName, flags)
 			return err
 		})
@@ -56,20 +60,11 @@ type renamed struct {
 
 func (t *Tree) rename(tx *catalog.Tx, oldParent uint64, oldName string, newParent uint64, newName string, flags uint32) (renamed, error) {
 	row, err := tx.Child(oldParent, oldName)
-	if catalog.IsNotFound(err) {
-		return renamed{}, syscall.ENOENT
-	}
 	if err != nil {
-		return renamed{}, err
+		return renamed{}, errNoName(err)
 	}
-	to, err := t.mayAdd(tx, newParent, newName, row.IsDir())
-	if err != nil {
+	if err := t.mayGo(tx, row, newParent, newName); err != nil {
 		return renamed{}, err
-	}
-	if row.IsDir() {
-		if err := t.mayMoveDir(tx, row, to, newName); err != nil {
-			return renamed{}, err
-		}
 	}
 	done := renamed{inos: []uint64{row.Ino}, keys: []string{row.Key}}
 	if row.IsDir() {
@@ -101,22 +96,11 @@ func (t *Tree) rename(tx *catalog.Tx, oldParent uint64, oldName string, newParen
 	if !replaces.IsZero() && (row.Dirty.IsZero() || replaces.Before(row.Dirty)) {
 		row.Dirty = replaces // so that a file that is always replaced before it is stored gets its turn
 	}
-	t.markDirty(tx, row)
-	if err := tx.Put(row); err != nil {
+	below, err := t.putMoved(tx, row)
+	if err != nil {
 		return renamed{}, err
 	}
-	if row.IsDir() {
-		moved, err := tx.MarkBelow(row.Ino, t.o.Rules.HasScratch(), row.Ctime)
-		if err != nil {
-			return renamed{}, err
-		}
-		done.inos = append(done.inos, moved...)
-		tx.After(func() {
-			for _, ino := range moved {
-				t.commit.Touch(ino)
-			}
-		})
-	}
+	done.inos = append(done.inos, below...)
 	return done, t.touchParents(tx, oldParent, newParent)
 }
 

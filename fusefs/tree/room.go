@@ -72,13 +72,19 @@ type lacking struct {
 	d  stage.Demand
 }
 
-// change calls f with the staged file, which the catalog knows, in room for the bytes of span, and notes that it has
-// changed. f returns ENOSPC only when it has changed nothing. truncate: the old bytes are not needed. The gate is held
-// shared while f runs, and not while room is waited for.
-func (n *node) change(ctx context.Context, truncate bool, span stage.Range, f func(*stage.File) error) error {
+// edit is what a change of a file needs.
+type edit struct {
+	truncate bool        // the old bytes are not needed
+	span     stage.Range // bytes that need room on the disk
+	end      int64       // how long the file may become
+}
+
+// change calls f with the staged file, which the catalog knows, in room for the edit, and notes that it has changed.
+// f returns ENOSPC only when it has changed nothing. The gate is held shared while f runs, and not while room is waited for.
+func (n *node) change(ctx context.Context, e edit, f func(*stage.File) error) error {
 	var room *stage.Reservation
 	for {
-		lacks, err := n.tryChange(truncate, span, room, f)
+		lacks, err := n.tryChange(e, room, f)
 		if lacks.n == 0 {
 			return err
 		}
@@ -92,15 +98,15 @@ func (n *node) change(ctx context.Context, truncate bool, span stage.Range, f fu
 	}
 }
 
-func (n *node) tryChange(truncate bool, span stage.Range, room *stage.Reservation, f func(*stage.File) error) (lacking, error) {
+func (n *node) tryChange(e edit, room *stage.Reservation, f func(*stage.File) error) (lacking, error) {
 	for {
 		n.gate.RLock()
 		if file := n.file.Load(); file != nil && n.staged && !n.synced {
 			defer n.gate.RUnlock()
-			return n.changeFile(file, span, room, f)
+			return n.changeFile(file, e, room, f)
 		}
 		n.gate.RUnlock()
-		err := n.stageNow(truncate, true)
+		err := n.stageNow(e.truncate, true)
 		if errors.Is(err, syscall.ENOSPC) {
 			room.Release()
 			n.t.stage.Refused()
@@ -114,14 +120,28 @@ func (n *node) tryChange(truncate bool, span stage.Range, room *stage.Reservatio
 }
 
 // changeFile is change with a staged file at hand. The gate is held shared.
-func (n *node) changeFile(file *stage.File, span stage.Range, room *stage.Reservation, f func(*stage.File) error) (lacking, error) {
+func (n *node) changeFile(file *stage.File, e edit, room *stage.Reservation, f func(*stage.File) error) (lacking, error) {
 	want := lacking{stage.ID(n.stageID), 0, stage.ForContent}
 	if room == nil {
-		if room, want.n = file.Reserve(span.Off, span.Len); room == nil {
+		if room, want.n = file.Reserve(e.span.Off, e.span.Len); room == nil {
 			return want, nil
 		}
 	}
 	defer room.Release()
+	err := n.grow(file, e.end, func() error { return n.apply(file, f) })
+	if over := (overCapacity{}); errors.As(err, &over) {
+		return lacking{}, err
+	}
+	if errors.Is(err, syscall.ENOSPC) { // the disk did not keep what it promised
+		n.t.stage.Refused()
+		want.n = max(e.span.Len, entryRoom)
+		return want, nil
+	}
+	return lacking{}, err
+}
+
+// apply makes a change, which breaks an upload that reads the file itself.
+func (n *node) apply(file *stage.File, f func(*stage.File) error) error {
 	if snap := n.exclusive.Swap(nil); snap != nil {
 		snap.broken.Store(true)
 	}
@@ -132,10 +152,5 @@ func (n *node) changeFile(file *stage.File, span stage.Range, room *stage.Reserv
 		n.changed, n.mtime = true, n.t.o.Now()
 		n.attrMu.Unlock()
 	}
-	if errors.Is(err, syscall.ENOSPC) { // the disk did not keep what it promised
-		n.t.stage.Refused()
-		want.n = max(span.Len, entryRoom)
-		return want, nil
-	}
-	return lacking{}, err
+	return err
 }

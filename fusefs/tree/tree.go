@@ -43,9 +43,6 @@ const (
 	AttributesListed
 )
 
-// DefaultCapacity is what statfs shows as the size of a store that tells none, in bytes: 1 PiB.
-const DefaultCapacity = 1 << 50
-
 // DefaultMemory is what contents take in memory at most, in bytes: half of it is the read cache's, half the stage's.
 const DefaultMemory = 128 << 20
 
@@ -70,7 +67,7 @@ type Options struct {
 	MemorySize   int64         // bytes of contents in memory. 0: DefaultMemory
 	Rules        pathrule.Rules
 	Parallel     int           // requests at a time, of the committer and for attributes. 0: 16
-	Capacity     int64         // bytes that statfs shows. 0: DefaultCapacity
+	Capacity     int64         // bytes that files may have in all, and statfs shows. 0: the store's quota, else DefaultCapacity
 	CommitSync   bool          // close, rename, unlink, mkdir, ... return when the store has it, as fsync does
 	Revalidate   time.Duration // how old the listing of a directory may be in a read-only mount. 0: any age
 	BootID       string        // of the running kernel, as /proc/sys/kernel/random/boot_id has it. Empty: read there
@@ -102,9 +99,6 @@ func (o Options) withDefaults() Options {
 	if o.StallTimeout <= 0 {
 		o.StallTimeout = DefaultStall
 	}
-	if o.Capacity <= 0 {
-		o.Capacity = DefaultCapacity
-	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
@@ -127,6 +121,8 @@ type Tree struct {
 	cache  *cache.Cache
 	commit *commit.Committer
 	lock   *os.File
+
+	capacity int64 // bytes: see capacityOf
 
 	ctx    context.Context // ends with the tree
 	cancel context.CancelFunc
@@ -196,6 +192,7 @@ func Open(ctx context.Context, o Options) (_ *Tree, err error) {
 		return nil, err
 	}
 	t.store = taken{o.Store, t.stage, &t.sent}
+	t.capacity = t.capacityOf(ctx)
 	t.cache, err = cache.Open(filepath.Join(o.CacheDir, "cache"),
 		cache.Options{Owner: t.cat.ID(), Size: o.CacheSize, KeepFree: t.cacheFloor(), Memory: o.MemorySize / 2, Logger: o.Logger})
 	if err != nil {
@@ -376,9 +373,7 @@ type Status struct {
 	Kept     commit.Kept      `json:"kept"`
 	Cache    cache.Stats      `json:"cache"`
 	Stage    stage.RoomStats  `json:"stage"`
-	Files    int64            `json:"files"` // known
-	Dirs     int64            `json:"directories"`
-	Bytes    int64            `json:"bytes"`       // of known files
+	Space    Space            `json:"space"`
 	Hidden   int64            `json:"hidden_keys"` // keys of the store that are no path, seen since the mount
 	Unsure   int              `json:"unsure"`      // directories that are not as the store has them and are to be listed once more
 	Open     int              `json:"open"`        // files that are open or being stored
@@ -395,12 +390,11 @@ type Problem = commit.Problem
 // Status returns how things are. It never waits for the store.
 func (t *Tree) Status() (Status, error) {
 	p, err := t.commit.Pending()
-	u := t.cat.Usage()
 	t.mu.Lock()
 	open := len(t.nodes)
 	t.mu.Unlock()
 	return Status{Store: t.o.StoreName, ReadOnly: t.o.ReadOnly, Pending: p, Stuck: t.commit.Problems(), Kept: t.commit.Kept(), Cache: t.cache.Stats(), Stage: t.stage.Room(),
-		Files: u.Files, Dirs: u.Dirs, Bytes: u.Bytes, Hidden: t.hidden.Load(), Unsure: t.Suspects(), Open: open, Conflicts: t.conflicts()}, err
+		Space: t.Space(), Hidden: t.hidden.Load(), Unsure: t.Suspects(), Open: open, Conflicts: t.conflicts()}, err
 }
 
 // Flush stores everything that is pending and returns when that is done, or with the first error. progress may be nil.
@@ -456,15 +450,4 @@ func (t *Tree) closeAll() error {
 		errs = append(errs, t.lock.Close())
 	}
 	return errors.Join(errs...)
-}
-
-// Statfs returns the store's size and what is left of it, as far as the catalog knows. It never waits.
-func (t *Tree) Statfs() Statfs {
-	const block = 4096
-	u := t.cat.Usage()
-	total := uint64(t.o.Capacity / block)
-	used := uint64((u.Bytes + block - 1) / block)
-	const inodes = 1 << 40
-	return Statfs{BlockSize: block, Blocks: total, BlocksFree: total - min(used, total),
-		Files: inodes, FilesFree: inodes - uint64(u.Files+u.Dirs), MaxNameSize: maxName}
 }

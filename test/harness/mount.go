@@ -208,6 +208,13 @@ type Status struct {
 		Waiting int   `json:"waiting"`
 		Stalled bool  `json:"stalled"`
 	} `json:"stage"`
+	Space struct {
+		Capacity int64 `json:"capacity"`
+		Used     int64 `json:"used"`
+		Files    int64 `json:"files"`
+		Dirs     int64 `json:"directories"`
+		Counted  bool  `json:"counted"`
+	} `json:"space"`
 	Kept struct {
 		Scratch      int   `json:"scratch"`
 		ScratchBytes int64 `json:"scratch_bytes"`

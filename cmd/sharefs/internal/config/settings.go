@@ -29,6 +29,7 @@ type Settings struct {
 	CacheSize           int64    // bytes
 	StageSize           int64    // bytes
 	KeepFree            int64    // bytes; Auto: by the size of the disk
+	Capacity            int64    // bytes; Auto: by the store
 	StallTimeout        time.Duration
 	Memory              int64  // bytes
 	Commit              string // CommitAsync or CommitSync
@@ -65,6 +66,7 @@ func Defaults() Settings {
 		CacheSize:    10 << 30,
 		StageSize:    10 << 30,
 		KeepFree:     Auto,
+		Capacity:     Auto,
 		StallTimeout: time.Minute,
 		Memory:       128 << 20,
 		Writeback:    time.Second,
@@ -126,7 +128,8 @@ func (s *Settings) Options() []Option {
 			path{&s.CacheDir, "directory"}},
 		{"cache-size", "", "disk for the read cache", size{&s.CacheSize, 16 << 20}},
 		{"stage-size", "", "disk for changed files that are not stored yet; a write beyond it waits for the store", size{&s.StageSize, 16 << 20}},
-		{"keep-free", "", "what the read cache and changed files leave free of the disk; auto: 1GiB, at most a twentieth of the disk", sizeOrAuto{&s.KeepFree}},
+		{"keep-free", "", "what the read cache and changed files leave free of the disk; auto: 1GiB, at most a twentieth of the disk", sizeOrAuto{&s.KeepFree, 0}},
+		{"capacity", "", "what files may have in all, as df shows it; a write beyond it fails. auto: the quota that the store tells, else 1PiB", sizeOrAuto{&s.Capacity, 1 << 20}},
 		{"stall-timeout", "", "a write that finds the disk full fails when nothing got free for so long", duration{&s.StallTimeout, time.Second, 24 * time.Hour}},
 		{"memory", "", "memory for cached contents, read-ahead and uploads", size{&s.Memory, 1 << 20}},
 		{"commit", "", "async: what was closed, renamed, removed is stored moments later; sync: those calls return when it is stored, or with the error",

@@ -55,14 +55,17 @@ func (v size) String() string {
 func (v size) Type() string { return "size" }
 
 // sizeOrAuto is a size from 0, or "auto".
-type sizeOrAuto struct{ at *int64 }
+type sizeOrAuto struct {
+	at  *int64
+	min int64
+}
 
 func (v sizeOrAuto) Set(text string) error {
 	if text == "auto" {
 		*v.at = Auto
 		return nil
 	}
-	if err := (size{v.at, 0}).Set(text); err != nil {
+	if err := size(v).Set(text); err != nil {
 		return fmt.Errorf("%w, or auto", err)
 	}
 	return nil
@@ -72,7 +75,7 @@ func (v sizeOrAuto) String() string {
 	if *v.at == Auto {
 		return "auto"
 	}
-	return size{v.at, 0}.String()
+	return size(v).String()
 }
 func (v sizeOrAuto) Type() string { return "size" }
 

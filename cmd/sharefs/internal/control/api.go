@@ -54,6 +54,7 @@ type Status struct {
 	Conflicts []Conflict `json:"conflicts"`
 	Cache     Cache      `json:"cache"`
 	Stage     Stage      `json:"stage"`
+	Space     Space      `json:"space"`
 	Requests  Requests   `json:"requests"`
 	Hidden    int64      `json:"hidden_keys"` // of the store, that are no path: met since the mount, and not shown in it
 	Unsure    int        `json:"unsure"`      // directories that are not as the store has them, and are to be listed once more
@@ -112,6 +113,15 @@ type Stage struct {
 	Waiting  int        `json:"waiting"`         // writers that wait for room
 	Stalled  bool       `json:"stalled"`         // nothing got free for too long: writers that need room get ENOSPC
 	Since    *time.Time `json:"since,omitempty"` // since when there is no room
+}
+
+// Space is what files take of the store, each at its length; df shows the same in blocks.
+type Space struct {
+	Capacity int64 `json:"capacity"` // bytes
+	Used     int64 `json:"used"`     // bytes
+	Files    int64 `json:"files"`    // and symlinks
+	Dirs     int64 `json:"directories"`
+	Counted  bool  `json:"counted"` // false: directories that were not listed yet may hold more
 }
 
 // Requests are the requests sent to the store since the mount.

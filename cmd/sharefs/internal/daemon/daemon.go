@@ -50,6 +50,7 @@ type Report struct {
 	Kept      control.Kept
 	Cache     control.Cache
 	Stage     control.Stage
+	Space     control.Space
 	Requests  control.Requests
 	Hidden    int64
 	Unsure    int // directories that are still to be listed once more
