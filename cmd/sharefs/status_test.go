@@ -25,7 +25,7 @@ func full() control.Status {
 		Conflicts: []control.Conflict{{Path: "/b", Kept: "/c/conflicts/b", Size: 3 << 20, Time: at}},
 		Requests: control.Requests{ByKind: map[string]control.RequestKind{"put": {Count: 1234, Errors: 2, BytesIn: 1, BytesOut: 2, P50ms: 3, P99ms: 4}, "list": {Count: 1}},
 			InFlight: 1},
-		Hidden: 6, Unsure: 7, Unsure: 7,
+		Hidden: 6, Unsure: 7,
 		Errors: []control.LogLine{{Time: at, Level: "warn", Message: "refused"}},
 	}
 }
