@@ -103,7 +103,7 @@ func StartProxy(target string) (*ReverseProxy, error) {
 		ErrorLog:       log.New(io.Discard, "", 0), // what goes wrong here, the client sees
 		FlushInterval:  -1,
 	}
-	addr, err := freePort()
+	addr, err := FreePort()
 	if err != nil {
 		return nil, err
 	}
