@@ -1,4 +1,4 @@
-# Targets: build run test race soak lint bench clean. All need Go; test and soak install the rest by test/setup.sh.
+# Targets: build run test test-tahoe race soak lint bench clean. All need Go; test, test-tahoe and soak install the rest by test/setup.sh.
 
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null)
 LDFLAGS := -s -w -X main.version=$(VERSION)
@@ -9,7 +9,7 @@ FIGURES := $(CURDIR)/.run/soak-figures.jsonl
 UNIT     = $(shell go list ./... | grep -v '^sharefs/test')
 TIMEOUT := 20m
 
-.PHONY: build run test race soak lint bench clean prepare
+.PHONY: build run test test-tahoe race soak lint bench clean prepare
 
 build:
 	go build -trimpath -ldflags '$(LDFLAGS)' -o bin/sharefs ./cmd/sharefs
@@ -29,6 +29,10 @@ test: build prepare
 	go test -race -timeout $(TIMEOUT) $(UNIT) || failed=1; \
 	go test -timeout $(TIMEOUT) ./test/... || failed=1; \
 	exit $$failed
+
+# Tahoe-LAFS's own storage server, with its own tests, on mounts: five minutes, and two more the first time.
+test-tahoe: build prepare
+	SHAREFS_TAHOE=1 go test -count=1 -timeout 40m -v ./test/tahoe
 
 race: build prepare
 	go test -race -timeout 60m ./...

@@ -23,6 +23,21 @@ func TestReadsCostNoMoreThanTheirFloor(t *testing.T) {
 			[]Range{{0, 4 * mib}}},
 		{"4 MiB in small steps", 4 * mib, func(t *testing.T, f *File, s *store) { readAll(t, f, s, 4*kib) },
 			[]Range{{0, blk}, {blk, 4*mib - blk}}},
+		{"4 MiB in small steps, out of order at first", 4 * mib, func(t *testing.T, f *File, s *store) {
+			readAt(t, f, s, 0, 16*kib)
+			readAt(t, f, s, 80*kib, 256*kib)
+			readAt(t, f, s, 16*kib, 64*kib)
+			readAt(t, f, s, 336*kib, 3*mib)
+		}, []Range{{0, blk}, {blk, 4*mib - blk}}},
+		{"filled and read", 8 * mib, func(t *testing.T, f *File, s *store) { fill(t, f); readAll(t, f, s, 4*kib) }, []Range{{0, 8 * mib}}},
+		{"filled around what is there", 3 * mib, func(t *testing.T, f *File, s *store) {
+			readAt(t, f, s, mib, 100)
+			fill(t, f)
+		}, []Range{{0, mib}, {mib, blk}, {mib + blk, 2*mib - blk}}},
+		{"head and tail of a small file", 140 * kib, func(t *testing.T, f *File, s *store) {
+			readAt(t, f, s, 0, 8*kib)
+			readAt(t, f, s, 140*kib-72, 72)
+		}, []Range{{0, blk}, {2 * blk, 12 * kib}}},
 		{"an odd size in odd steps", 3*mib + 17, func(t *testing.T, f *File, s *store) { readAll(t, f, s, 4999) },
 			[]Range{{0, blk}, {blk, 3*mib + 17 - blk}}},
 		{"head and tail", 10*mib + 100, func(t *testing.T, f *File, s *store) {

@@ -13,6 +13,9 @@ const (
 	// A reader stays sequential while it is within this many bytes of where it should be: kernels read ahead with
 	// several requests at a time, which do not arrive in order.
 	slop = 1 << 20
+
+	// The same right behind a small read of the head, where only a reader of all of it comes.
+	headSlop = blockfile.BlockSize
 )
 
 // pattern tells how one File is read, and decides how far ahead to fetch.
@@ -29,6 +32,7 @@ type mode int
 
 const (
 	modeFresh      mode = iota // nothing was read
+	modeHead                   // a part of the first block was read, from its start, and nothing else
 	modeRandom                 // what is touched is fetched
 	modeSequential             // what follows is fetched too
 )
@@ -53,7 +57,14 @@ func (p *pattern) observe(off, n int64) (until int64, turned bool) {
 func (p *pattern) modeWith(off, n int64) mode {
 	switch p.mode {
 	case modeFresh:
-		if off == 0 && n > blockfile.BlockSize {
+		switch {
+		case off == 0 && n > blockfile.BlockSize:
+			return modeSequential
+		case off == 0:
+			return modeHead
+		}
+	case modeHead:
+		if off >= p.next && off <= p.next+headSlop {
 			return modeSequential
 		}
 	case modeRandom:

@@ -11,8 +11,8 @@ import (
 	"sharefs/test/soak"
 )
 
-// show prints everything that a stat tells, but for access times and directories' sizes.
-const show = `find . -mindepth 1 -printf '%p %y %m %U %G %s %T@ %l\n' | LC_ALL=C sort`
+// attributes prints everything that a stat tells, but for access times and directories' sizes.
+const attributes = `find . -mindepth 1 -printf '%p %y %m %U %G %s %T@ %l\n' | LC_ALL=C sort`
 
 // TestSoakWhatIsKnownOfAStoreSurvivesARemount: a mount of an unchanged store asks for nothing, and a new machine with an empty
 // disk has the attributes of all files from the checkpoint.
@@ -25,12 +25,12 @@ func TestSoakWhatIsKnownOfAStoreSurvivesARemount(t *testing.T) {
 			s, proxy := harness.NewStore(t, kind).Behind(t)
 			m := harness.NewMount(t, s)
 			furnish(t, m, files)
-			want := harness.Script(t, m.Dir, show)
+			want := harness.Script(t, m.Dir, attributes)
 			m.Unmount()
 
 			m.Remount()
 			proxy.Reset()
-			if got := harness.Script(t, m.Dir, show); got != want {
+			if got := harness.Script(t, m.Dir, attributes); got != want {
 				t.Errorf("after a remount: %s", firstDifference(got, want))
 			}
 			if total := proxy.Counts().Total(); total.Requests > 0 {
@@ -40,7 +40,7 @@ func TestSoakWhatIsKnownOfAStoreSurvivesARemount(t *testing.T) {
 
 			proxy.Reset()
 			m.RemountEmpty()
-			if got := harness.Script(t, m.Dir, show); got != want {
+			if got := harness.Script(t, m.Dir, attributes); got != want {
 				t.Errorf("on a new machine: %s", firstDifference(got, want))
 			}
 			counts := proxy.Counts()

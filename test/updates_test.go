@@ -33,7 +33,7 @@ func TestABurstOfUpdatesIsOnePut(t *testing.T) {
 			}{
 				{"updates of a local file", false, true, 1, 0, size, 0},
 				{"opens for writing", false, false, 0, 0, 0, 0},
-				{"updates of a file that is not local", true, true, 1, 16, size, size},
+				{"updates of a file that is not local", true, true, 1, 1, size, size},
 			} {
 				m.Unmount()
 				if tc.cold {

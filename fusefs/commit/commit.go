@@ -149,7 +149,7 @@ type Committer struct {
 // New makes a committer; Start starts it.
 func New(store provider.Provider, cat *catalog.Catalog, content Content, o Options) *Committer {
 	c := &Committer{store: store, caps: store.Capabilities(), cat: cat, content: content, o: o.withDefaults(),
-		patchFrom: patchFrom, planPatch: transfer.PlanPatch}
+		patchFrom: PatchFrom, planPatch: transfer.PlanPatch}
 	c.ctx, c.cancel = context.WithCancel(retry.WithPatience(context.Background(), c.o.Patience))
 	c.q.init()
 	c.up.init()

@@ -10,9 +10,9 @@ import (
 	"sharefs/provider/transfer"
 )
 
-// patchFrom is the size, in bytes, above which a changed file is stored by sending what was changed and having the store copy
+// PatchFrom is the size, in bytes, above which a changed file is stored by sending what was changed and having the store copy
 // the rest. Up to here one PUT is as good.
-const patchFrom = 8 << 20
+const PatchFrom = 8 << 20
 
 // Pick chooses what a snapshot holds of a staged file with this layout and these spills. See stage.SnapshotOptions.
 type Pick func(l stage.Layout, spills []catalog.Spill) []stage.Range

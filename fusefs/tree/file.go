@@ -94,7 +94,7 @@ func (f *File) Ino() uint64 { return f.n.ino }
 
 // ReadAt reads.
 func (f *File) ReadAt(ctx context.Context, p []byte, off int64) (int, error) {
-	return f.n.readAt(ctx, p, off)
+	return f.n.readAt(ctx, p, off, f.writes)
 }
 
 // WriteAt writes. On a full disk it waits for room; with less than all of it, and in a store with less room than that, it

@@ -5,11 +5,13 @@ import (
 	"errors"
 	"io"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
 	"sharefs/cache"
 	"sharefs/fusefs/catalog"
+	"sharefs/fusefs/commit"
 	"sharefs/fusefs/stage"
 	"sharefs/provider"
 )
@@ -20,6 +22,8 @@ type cacheSource struct {
 	ctx    context.Context
 	cancel context.CancelFunc
 	users  sync.WaitGroup
+	size   int64       // of the content, in bytes
+	filled atomic.Bool // all of it was fetched
 }
 
 // source returns the read cache's file for reading, in use until users.Done; or nil when there is a staged file.
@@ -38,7 +42,7 @@ func (n *node) source() (*cacheSource, error) {
 			return nil, err
 		}
 		ctx, cancel := context.WithCancel(n.t.ctx)
-		n.src = &cacheSource{ctx: ctx, cancel: cancel, file: n.t.cache.File(cacheObject(row), n.t.fetch(n.ino))}
+		n.src = &cacheSource{ctx: ctx, cancel: cancel, size: row.StoredSz, file: n.t.cache.File(cacheObject(row), n.t.fetch(n.ino))}
 	}
 	n.src.users.Add(1)
 	return n.src, nil
@@ -52,8 +56,9 @@ func (n *node) sharedSource() *cacheSource {
 	return n.src
 }
 
-// readAt reads; io.EOF with fewer bytes than asked.
-func (n *node) readAt(ctx context.Context, p []byte, off int64) (int, error) {
+// readAt reads; io.EOF with fewer bytes than asked. For who may change the file afterwards, which then is sent as a whole,
+// all of it is fetched in one request, and not what is read now and the rest later.
+func (n *node) readAt(ctx context.Context, p []byte, off int64, mayChange bool) (int, error) {
 	for {
 		n.gate.RLock()
 		if f := n.file.Load(); f != nil {
@@ -72,7 +77,7 @@ func (n *node) readAt(ctx context.Context, p []byte, off int64) (int, error) {
 				continue
 			}
 		}
-		k, err := src.readAt(ctx, p, off)
+		k, err := src.readAt(ctx, p, off, mayChange && src.size <= commit.PatchFrom)
 		if err != nil && !errors.Is(err, io.EOF) && src.ctx.Err() != nil && ctx.Err() == nil && n.t.ctx.Err() == nil {
 			continue // the bytes are somewhere else now
 		}
@@ -80,12 +85,18 @@ func (n *node) readAt(ctx context.Context, p []byte, off int64) (int, error) {
 	}
 }
 
-func (s *cacheSource) readAt(ctx context.Context, p []byte, off int64) (int, error) {
+func (s *cacheSource) readAt(ctx context.Context, p []byte, off int64, whole bool) (int, error) {
 	defer s.users.Done()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	stop := context.AfterFunc(s.ctx, cancel)
 	defer stop()
+	if whole && !s.filled.Load() {
+		if err := s.file.Fill(ctx); err != nil {
+			return 0, err
+		}
+		s.filled.Store(true)
+	}
 	return s.file.ReadAt(ctx, p, off)
 }
 

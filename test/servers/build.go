@@ -3,14 +3,13 @@ package servers
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"syscall"
-	"time"
+
+	"sharefs/test/cached"
 )
 
 // software is a server program, pinned: the facts that tests rest on were measured with this version.
@@ -67,61 +66,23 @@ func Build(ctx context.Context) ([]string, error) {
 	return paths, nil
 }
 
-// binary returns the program's path below the user's cache directory, building it when it is missing. Processes that want
-// it at the same time build it once.
+// binary returns the program's path below the user's cache directory, building it when it is missing.
 func (sw software) binary(ctx context.Context) (string, error) {
-	cache, err := os.UserCacheDir()
-	if err != nil {
-		return "", fmt.Errorf("no place for the program %s: %w", sw.name, err)
-	}
-	root := filepath.Join(cache, "sharefs-test", "servers")
-	dir := filepath.Join(root, sw.name+"-"+sw.version)
-	path := filepath.Join(dir, sw.name)
-	if built(path) {
-		return path, nil
-	}
-	if err := os.MkdirAll(root, 0o755); err != nil {
-		return "", err
-	}
-	unlock, err := lockFile(ctx, dir+".lock")
-	if err != nil {
-		return "", fmt.Errorf("waiting for another build of %s: %w", sw.name, err)
-	}
-	defer unlock()
-	if built(path) {
-		return path, nil
-	}
-	return path, sw.install(ctx, root, dir)
+	dir, err := cached.Dir(ctx, filepath.Join("servers", sw.name+"-"+sw.version), func(dir string) error { return sw.install(ctx, dir) })
+	return filepath.Join(dir, sw.name), err
 }
 
-func built(path string) bool {
-	fi, err := os.Stat(path)
-	return err == nil && fi.Mode().IsRegular() && fi.Mode()&0o111 != 0
-}
-
-// install builds into a directory of its own and renames it to dir, so that a build that was cut off leaves nothing
-// that looks like a program.
-func (sw software) install(ctx context.Context, root, dir string) error {
-	tmp, err := os.MkdirTemp(root, ".build-")
-	if err != nil {
-		return err
-	}
-	defer os.RemoveAll(tmp)
+// install builds into a directory.
+func (sw software) install(ctx context.Context, dir string) error {
 	cmd := exec.CommandContext(ctx, "go", "install", sw.pkg+"@"+sw.version)
-	cmd.Dir = tmp // outside of any module
-	cmd.Env = append(goEnv(os.Environ()), "GOBIN="+tmp)
+	cmd.Dir = dir // outside of any module
+	cmd.Env = append(goEnv(os.Environ()), "GOBIN="+dir)
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &out
 	if err := cmd.Run(); err != nil {
 		return fmt.Errorf("go install %s@%s: %w\n%s", sw.pkg, sw.version, err, tail(out.Bytes(), 2000))
 	}
-	if err := os.Chmod(tmp, 0o755); err != nil {
-		return err
-	}
-	if err := os.RemoveAll(dir); err != nil {
-		return err
-	}
-	return os.Rename(tmp, dir)
+	return nil
 }
 
 // goEnv leaves out what a surrounding go command set for its own build.
@@ -136,33 +97,6 @@ func goEnv(env []string) []string {
 		}
 	}
 	return kept
-}
-
-// lockFile takes an exclusive lock on the file, which the kernel drops when the process ends. It looks again every 200 ms,
-// since flock(2) itself cannot be cancelled.
-func lockFile(ctx context.Context, path string) (unlock func(), err error) {
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR|syscall.O_CLOEXEC, 0o644)
-	if err != nil {
-		return nil, err
-	}
-	again := time.NewTicker(200 * time.Millisecond)
-	defer again.Stop()
-	for {
-		err = syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
-		if err == nil {
-			return func() { f.Close() }, nil
-		}
-		if !errors.Is(err, syscall.EWOULDBLOCK) && !errors.Is(err, syscall.EINTR) {
-			f.Close()
-			return nil, fmt.Errorf("flock %s: %w", path, err)
-		}
-		select {
-		case <-again.C:
-		case <-ctx.Done():
-			f.Close()
-			return nil, ctx.Err()
-		}
-	}
 }
 
 func tail(b []byte, n int) []byte {

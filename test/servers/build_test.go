@@ -1,15 +1,12 @@
 package servers
 
 import (
-	"context"
-	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"go.uber.org/goleak"
 )
@@ -61,7 +58,7 @@ func TestProgramIsBuiltOnceForAll(t *testing.T) {
 			t.Error("callers that came at the same time got different builds")
 		}
 	}
-	left, err := filepath.Glob(filepath.Join(cache, "sharefs-test", "servers", ".build-*"))
+	left, err := filepath.Glob(filepath.Join(cache, "sharefs-test", "servers", "*.half"))
 	if err != nil || len(left) != 0 {
 		t.Errorf("left behind: %q, %v", left, err)
 	}
@@ -82,19 +79,5 @@ func TestBuildThatFailsLeavesNoProgram(t *testing.T) {
 		if e.IsDir() {
 			t.Errorf("left behind: %s", e.Name())
 		}
-	}
-}
-
-func TestWaitForAnotherBuildEndsWithTheContext(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "lock")
-	unlock, err := lockFile(t.Context(), path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer unlock()
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
-	defer cancel()
-	if _, err := lockFile(ctx, path); !errors.Is(err, context.DeadlineExceeded) {
-		t.Errorf("got %v, want the context's error", err)
 	}
 }

@@ -51,6 +51,7 @@ type ReverseProxy struct {
 	server  *http.Server  // nil: gone away
 	ended   chan struct{} // closed when server's accept loop has returned
 	counts  Counts
+	own     Counts // of the claim and the checkpoint
 	faults  faults
 	stalled chan struct{} // not nil: nothing passes until it is closed
 	seen    int           // requests, for faults.every
@@ -91,6 +92,7 @@ func StartProxy(target string) (*ReverseProxy, error) {
 		target:    u,
 		transport: &http.Transport{MaxIdleConnsPerHost: 64, DisableCompression: true},
 		counts:    Counts{},
+		own:       Counts{},
 		faults:    faults{cutAfter: -1},
 	}
 	p.handler = &httputil.ReverseProxy{
@@ -101,7 +103,7 @@ func StartProxy(target string) (*ReverseProxy, error) {
 		ErrorLog:       log.New(io.Discard, "", 0), // what goes wrong here, the client sees
 		FlushInterval:  -1,
 	}
-	addr, err := freePort()
+	addr, err := FreePort()
 	if err != nil {
 		return nil, err
 	}
@@ -187,33 +189,46 @@ func (p *ReverseProxy) Resume() {
 	}
 }
 
-// Counts returns what was seen since the start or the last Reset. Refused requests count, too.
+// Counts returns what was seen since the start or the last Reset. Refused requests count, too; those that keep a mount's claim
+// and checkpoint do not.
 func (p *ReverseProxy) Counts() Counts {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return maps.Clone(p.counts)
 }
 
+// Own returns what Counts leaves out.
+func (p *ReverseProxy) Own() Counts {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return maps.Clone(p.own)
+}
+
 // Reset sets all counts to zero.
 func (p *ReverseProxy) Reset() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.counts = Counts{}
+	p.counts, p.own = Counts{}, Counts{}
 }
 
-func (p *ReverseProxy) count(kind Request, add Traffic) {
+func (p *ReverseProxy) count(r *http.Request, add Traffic) {
+	kind, own := classify(r), own(r)
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	t := p.counts[kind]
+	counts := p.counts
+	if own {
+		counts = p.own
+	}
+	t := counts[kind]
 	t.Requests += add.Requests
 	t.Sent += add.Sent
 	t.Received += add.Received
-	p.counts[kind] = t
+	counts[kind] = t
 }
 
 // admit counts a request and says what shall go wrong with it.
-func (p *ReverseProxy) admit(kind Request) (f faults, refuse bool) {
-	p.count(kind, Traffic{Requests: 1})
+func (p *ReverseProxy) admit(r *http.Request) (f faults, refuse bool) {
+	p.count(r, Traffic{Requests: 1})
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.seen++
@@ -222,7 +237,7 @@ func (p *ReverseProxy) admit(kind Request) (f faults, refuse bool) {
 
 func (p *ReverseProxy) serve(w http.ResponseWriter, r *http.Request) {
 	kind := classify(r)
-	f, refuse := p.admit(kind)
+	f, refuse := p.admit(r)
 	if f.latency > 0 {
 		wait := time.NewTimer(f.latency)
 		defer wait.Stop()
@@ -247,7 +262,7 @@ func (p *ReverseProxy) serve(w http.ResponseWriter, r *http.Request) {
 	if p.deny(w, kind) {
 		return
 	}
-	r.Body = &countedBody{p: p, ctx: r.Context(), kind: kind, sent: true, cut: -1, ReadCloser: r.Body}
+	r.Body = &countedBody{p: p, req: r, sent: true, cut: -1, ReadCloser: r.Body}
 	if effect, stall := p.misfortune(kind); effect != "" {
 		p.spoil(w, r, kind, effect, stall)
 		return
@@ -286,7 +301,7 @@ func (p *ReverseProxy) response(res *http.Response) error {
 		cut = p.faults.cutAfter
 		p.mu.Unlock()
 	}
-	res.Body = &countedBody{p: p, ctx: res.Request.Context(), kind: kind, cut: cut, ReadCloser: res.Body}
+	res.Body = &countedBody{p: p, req: res.Request, cut: cut, ReadCloser: res.Body}
 	return p.pass(res.Request.Context())
 }
 
@@ -299,15 +314,14 @@ var errCut = errors.New("cut on purpose")
 // countedBody counts what is read from a body, and stalls or cuts it.
 type countedBody struct {
 	p    *ReverseProxy
-	ctx  context.Context
-	kind Request
+	req  *http.Request
 	sent bool  // a request's body
 	cut  int64 // bytes left until it is cut off; negative: never
 	io.ReadCloser
 }
 
 func (b *countedBody) Read(buf []byte) (int, error) {
-	if err := b.p.pass(b.ctx); err != nil {
+	if err := b.p.pass(b.req.Context()); err != nil {
 		return 0, err
 	}
 	if b.cut == 0 {
@@ -323,9 +337,9 @@ func (b *countedBody) Read(buf []byte) (int, error) {
 	switch {
 	case n <= 0: // the end: nothing to count, and a Reset may have come since
 	case b.sent:
-		b.p.count(b.kind, Traffic{Sent: int64(n)})
+		b.p.count(b.req, Traffic{Sent: int64(n)})
 	default:
-		b.p.count(b.kind, Traffic{Received: int64(n)})
+		b.p.count(b.req, Traffic{Received: int64(n)})
 	}
 	return n, err
 }

@@ -72,6 +72,16 @@ func classify(r *http.Request) Request {
 	return Other
 }
 
+// own reports whether a request is for the claim or the checkpoint that sharefs keeps in each store, or lists them.
+func own(r *http.Request) bool {
+	for _, name := range []string{r.URL.Path, r.URL.Query().Get("prefix")} {
+		if strings.Contains(name, ".sharefs/claim-") || strings.Contains(name, ".sharefs/catalog-") {
+			return true
+		}
+	}
+	return false
+}
+
 func classifyBucket(r *http.Request) Request {
 	query := r.URL.Query()
 	switch r.Method {

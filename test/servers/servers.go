@@ -110,7 +110,7 @@ func start(ctx context.Context, sw software) (*Server, error) {
 	}
 	// Between the choice of a free port and the server's bind another program may take it: choose again.
 	for range 3 {
-		if err = s.listenOn(freePort()); err != nil {
+		if err = s.listenOn(FreePort()); err != nil {
 			break
 		}
 		if err = s.launch(ctx); err == nil {
@@ -123,10 +123,10 @@ func start(ctx context.Context, sw software) (*Server, error) {
 	return nil, errors.Join(fmt.Errorf("starting %s: %w", sw.name, err), s.Close())
 }
 
-// freePort returns an address of 127.0.0.1 that nothing listens on. It is none of the ports that the kernel gives to
+// FreePort returns an address of 127.0.0.1 that nothing listens on. It is none of the ports that the kernel gives to
 // outgoing connections, of which tests make thousands: one of those may be taken before it is listened on, or while a
 // proxy has gone away.
-func freePort() (string, error) {
+func FreePort() (string, error) {
 	const least, most = 10_000, 32_000
 	var err error
 	for range 100 {

@@ -183,6 +183,32 @@ func TestProxyCountsByKind(t *testing.T) {
 	})
 }
 
+func TestProxyCountsTheClaimApart(t *testing.T) {
+	s := VersityGW(t)
+	ctx, p := t.Context(), Proxy(t, s.Endpoint)
+	c, bucket := s.ClientAt(p.Endpoint), aws.String(s.Bucket(t))
+	for _, key := range []string{".sharefs/claim-1", ".sharefs/catalog-1", ".sharefs/open/1", "claim-1"} {
+		if _, err := c.PutObject(ctx, &s3.PutObjectInput{Bucket: bucket, Key: &key, Body: strings.NewReader("12345")}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, prefix := range []string{".sharefs/claim-", ".sharefs/", ""} {
+		if _, err := c.ListObjectsV2(ctx, &s3.ListObjectsV2Input{Bucket: bucket, Prefix: &prefix}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if counts := p.Counts(); counts[Put].Requests != 2 || counts[List].Requests != 2 {
+		t.Errorf("counted %v, want 2 of each", counts)
+	}
+	if counts := p.Own(); counts[Put].Requests != 2 || counts[Put].Sent < 10 || counts[List].Requests != 1 {
+		t.Errorf("apart: %v, want 2 and 1", counts)
+	}
+	p.Reset()
+	if counts := p.Own(); len(counts) > 0 {
+		t.Errorf("after a reset: %v", counts)
+	}
+}
+
 func TestProxyCountsMultipartUpload(t *testing.T) {
 	s := VersityGW(t)
 	ctx, p := t.Context(), Proxy(t, s.Endpoint)

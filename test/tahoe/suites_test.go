@@ -1,0 +1,123 @@
+package tahoe
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"sharefs/test/harness"
+	"sharefs/test/soak"
+)
+
+// wanted asks for the tests that need Tahoe-LAFS, when it is not empty: make test-tahoe sets it.
+const wanted = "SHAREFS_TAHOE"
+
+// suites are Tahoe-LAFS's own tests of its storage server.
+var suites = []string{
+	"allmydata.test.test_storage", "allmydata.test.test_storage_http", "allmydata.test.test_storage_https",
+	"allmydata.test.test_crawler", "allmydata.test.test_storage_web", "allmydata.test.test_istorageserver",
+}
+
+// trial is Twisted's runner of tests, with its own lock elsewhere: it is a symlink beside the working directory, and a mount with the
+// profile tahoe has none.
+const trial = `
+from twisted.python.lockfile import FilesystemLock
+from twisted.scripts.trial import run
+from twisted.trial import util
+util.FilesystemLock = lambda name: FilesystemLock("/run/trial.lock")
+run()
+`
+
+// suitesTimeout is how long all suites together may take.
+const suitesTimeout = 7 * time.Minute
+
+func TestMain(m *testing.M) { harness.Main(m, nil) }
+
+// debian returns the root with Tahoe-LAFS, and skips the test when nobody has asked for it.
+func debian(t *testing.T) string {
+	t.Helper()
+	if !soak.Long() && os.Getenv(wanted) == "" {
+		t.Skip("make test-tahoe and make soak run this")
+	}
+	root, err := Root(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return root
+}
+
+// TestSoakTahoesOwnSuitesPassOnAMount runs them with everything they write on the bare disk, on a mount, and on a mount with the
+// profile for a storage node: each test ends alike.
+func TestSoakTahoesOwnSuitesPassOnAMount(t *testing.T) {
+	root := debian(t)
+	var bare Results
+	var bareTime time.Duration
+	t.Run("bare disk", func(t *testing.T) {
+		bare, bareTime = runSuites(t, root, t.TempDir())
+	})
+	for _, tc := range []struct {
+		name  string
+		flags []string
+	}{
+		{"mount", nil},
+		{"mount with the profile tahoe", []string{"--profile", "tahoe"}},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			m := harness.NewMount(t, harness.NewStore(t, harness.MinIO), tc.flags...)
+			m.LeavesScratch = true // storage servers of tests leave unfinished uploads
+			results, took := runSuites(t, root, m.Dir)
+			for _, d := range results.Differences(bare) {
+				t.Error("other than on the bare disk: ", d)
+			}
+			soak.Record(t, "times the bare disk", fmt.Sprintf("%.1f", took.Seconds()/bareTime.Seconds()))
+			status := m.Status()
+			t.Logf("status: %+v of %d requests", status.Kept, status.TotalRequests())
+			if profile := len(tc.flags) > 0; (status.Kept.ScratchSeen > 0) != profile || (status.Kept.LazySeen > 0) != profile {
+				t.Errorf("status says %+v of scratch and lazy paths", status.Kept)
+			}
+			m.Flush()
+			if stuck := m.Status().Stuck; len(stuck) > 0 {
+				t.Errorf("not stored: %+v", stuck)
+			}
+			if len(tc.flags) == 0 {
+				survives(t, m)
+			}
+		})
+	}
+}
+
+// runSuites runs all suites in a directory, and fails the test when one of theirs fails.
+func runSuites(t *testing.T, root, dir string) (Results, time.Duration) {
+	t.Helper()
+	if err := os.Mkdir(filepath.Join(dir, "tmp"), 0o1777); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), suitesTimeout)
+	defer cancel()
+	var out, errs bytes.Buffer
+	cmd := Command(ctx, root, dir, append([]string{"python3", "-c", trial, "--reporter=subunit"}, suites...)...)
+	cmd.Stdout, cmd.Stderr = &out, &errs
+	began := time.Now()
+	err := cmd.Run()
+	took := time.Since(began)
+	results := ParseResults(out.Bytes())
+	soak.Record(t, "results", results)
+	soak.Record(t, "seconds", fmt.Sprintf("%.1f", took.Seconds()))
+	if err != nil || !results.Good() {
+		t.Fatalf("trial: %v\n%s\n%s", err, results.Failures(), lastLines(errs.Bytes()))
+	}
+	return results, took
+}
+
+// survives mounts with an empty cache what a mount has, and compares.
+func survives(t *testing.T, m *harness.Mount) {
+	t.Helper()
+	want := harness.ReadTree(t, m.Dir)
+	m.Unmount()
+	m.RemountEmpty()
+	harness.MustEqual(t, "after a remount with an empty cache", want, harness.ReadTree(t, m.Dir))
+}
