@@ -53,7 +53,7 @@ func report(s tree.Status, counts observe.Snapshot) life.Report {
 		Space:    control.Space(s.Space),
 		Requests: control.Requests{ByKind: map[string]control.RequestKind{}, InFlight: counts.InFlight},
 	}
-	r.Hidden, r.Unsure = s.Hidden, s.Unsure
+	r.Hidden, r.Foreign, r.Unsure = s.Hidden, s.Foreign, s.Unsure
 	if oldest := s.Pending.Oldest; !oldest.IsZero() {
 		r.Pending.Oldest = &oldest
 	}

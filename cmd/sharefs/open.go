@@ -168,8 +168,10 @@ func (j *job) mountOptions(store *stack.Stack, id, cacheDir string, h life.Host)
 			Attributes: attributes,
 			ReadOnly:   s.ReadOnly,
 			CommitSync: s.Commit == config.CommitSync,
-			BootID:     os.Getenv(bootEnv),
-			Writeback:  s.Writeback,
+
+			CheckForeign: s.Foreign == config.ForeignCheck,
+			BootID:       os.Getenv(bootEnv),
+			Writeback:    s.Writeback,
 			// The tree's own bound, unless that would cut short what was asked for.
 			WritebackMax: max(s.Writeback, 30*time.Second),
 			IOTimeout:    s.IOTimeout,

@@ -25,7 +25,7 @@ func full() control.Status {
 		Conflicts: []control.Conflict{{Path: "/b", Kept: "/c/conflicts/b", Size: 3 << 20, Time: at}},
 		Requests: control.Requests{ByKind: map[string]control.RequestKind{"put": {Count: 1234, Errors: 2, BytesIn: 1, BytesOut: 2, P50ms: 3, P99ms: 4}, "list": {Count: 1}},
 			InFlight: 1},
-		Hidden: 6, Unsure: 7,
+		Hidden: 6, Foreign: 3, Unsure: 7,
 		Errors: []control.LogLine{{Time: at, Level: "warn", Message: "refused"}},
 	}
 }
@@ -119,6 +119,7 @@ func TestJSONOfStatusKeepsItsNames(t *testing.T) {
         "in_flight": 1
       },
       "hidden_keys": 6,
+      "foreign": 3,
       "unsure": 7,
       "errors": [
         {
@@ -154,6 +155,7 @@ func TestStatusForPeople(t *testing.T) {
 		"  space     1.2 MiB of 1.0 PiB in 7 files; what is in directories that nobody has looked into since the mount is not known\n" +
 		"  requests  list 1, put 1,234 (2 failed)\n" +
 		"  hidden    6 keys of the store that are no path, or have the name of a directory\n" +
+		"  foreign   3 objects that another program had changed were replaced or deleted; the log names them\n" +
 		"  unsure    7 directories that another program has changed are to be listed once more\n" +
 		"  warn      " + since + " refused\n" +
 		"  cache dir /c\n" +

@@ -63,6 +63,9 @@ func mountText(b *bytes.Buffer, s control.Status, now time.Time) {
 	if s.Hidden > 0 {
 		line(b, "hidden", fmt.Sprintf("%s keys of the store that are no path, or have the name of a directory", humanize.Comma(s.Hidden)))
 	}
+	if s.Foreign > 0 {
+		line(b, "foreign", fmt.Sprintf("%s objects that another program had changed were replaced or deleted; the log names them", humanize.Comma(s.Foreign)))
+	}
 	if s.Unsure > 0 {
 		line(b, "unsure", fmt.Sprintf("%s directories that another program has changed are to be listed once more", humanize.Comma(int64(s.Unsure))))
 	}

@@ -24,6 +24,7 @@ import (
 	"errors"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"sharefs/fusefs/catalog"
@@ -76,6 +77,7 @@ type Options struct {
 	Writeback    time.Duration // quiet time after the last change. 0: 1 s
 	WritebackMax time.Duration // at most this after the first change. 0: 30 s
 	Parallel     int           // requests at a time. 0: 16
+	CheckForeign bool          // one HEAD before each request that carries no condition finds what another program has changed
 	Attributes   bool          // files' attributes are stored in metadata, and directories have markers that carry them
 	DirMode      uint32        // permission bits, owner and group of directories that need no marker
 	UID, GID     uint32
@@ -141,6 +143,7 @@ type Committer struct {
 	scratch scratchSet
 	late    late
 	up      uploads
+	foreign atomic.Int64
 
 	patchFrom int64 // tests make it small, and plan for small stores
 	planPatch func(provider.Capabilities, int64, []transfer.Range) []transfer.Piece

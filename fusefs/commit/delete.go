@@ -80,6 +80,9 @@ func (c *Committer) sendDelete(keys []string, urgent bool) error {
 	if err != nil {
 		return err
 	}
+	if err := c.checkDoomed(keys); err != nil {
+		return err
+	}
 	err = c.store.Delete(c.watched(c.sending(urgent), lateDelete, source{}, keys...), provider.DeleteOptions{}, keys...)
 	if provider.Unanswered(err) {
 		c.noteLate(lateDelete, source{}, keys...)

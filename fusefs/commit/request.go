@@ -65,9 +65,8 @@ func (c *Committer) found(p plan, tag string) (have provider.Object, cond provid
 	case have.Metadata[provider.MetaPut] == tag:
 		return have, cond, true, nil
 	}
-	if !strings.HasPrefix(have.Metadata[provider.MetaPut], c.cat.ID()+"-") {
-		c.o.Logger.Warn("another program has changed the object; replacing it", "key", p.key,
-			"version", have.Version, "modified", have.ModTime)
+	if !c.isOwn(have) {
+		c.foundForeign("replacing", p.key, have)
 	}
 	if c.caps.ReplaceIfVersion {
 		cond.Version = have.Version

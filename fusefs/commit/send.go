@@ -40,6 +40,11 @@ func (c *Committer) send(p plan, snap Snapshot) (clean bool, err error) {
 	md := c.metadata(p.n, tag)
 	cond := c.condition(p)
 	failpoint.Hit("commit.intended")
+	if cond.IsZero() && p.kind != copyMeta { // which names the version that it changes
+		if err := c.checkForeign(p); err != nil {
+			return false, errors.Join(err, c.forgetIntent(p.n.Ino))
+		}
+	}
 	var obj provider.Object
 	for try := 0; ; try++ {
 		obj, err = c.request(p, snap, md, cond)

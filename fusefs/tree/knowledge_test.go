@@ -301,3 +301,45 @@ func TestAnOlderCatalogIsRecognised(t *testing.T) {
 	}
 	must(t, same(m.show(), want), same(objects(t, store), stored))
 }
+
+func TestForeignChangesAreReportedWhereTheStoreChecksNothing(t *testing.T) {
+	caps := s3like()
+	caps.CreateIfAbsent, caps.ReplaceIfVersion, caps.DeleteIfVersion = false, false, false
+	store := mem.New(mem.Options{Capabilities: caps})
+	m, p := observed(t, store, Options{CheckForeign: true})
+	defer m.close()
+	for _, name := range []string{"changed", "deleted", "unlinked", "renamed", "quiet"} {
+		must(t, m.write(name, name))
+	}
+	m.flush()
+	if n := m.commit.Foreign(); n != 0 {
+		t.Fatalf("%d foreign objects in a store of our own", n)
+	}
+	for _, key := range []string{"changed", "unlinked", "taken", "new"} {
+		_, err := store.Put(ctx, key, strings.NewReader("theirs"), 6, provider.PutOptions{})
+		must(t, err)
+	}
+	must(t, store.Delete(ctx, provider.DeleteOptions{}, "deleted"))
+	for i, change := range []func() error{
+		func() error { return m.write("changed", "again") },
+		func() error { return m.write("deleted", "again") },
+		func() error { return m.rm("unlinked") },
+		func() error { return m.mv("renamed", "taken") },
+		func() error { return m.write("new", "new") },
+	} {
+		must(t, change())
+		m.flush()
+		if n := m.commit.Foreign(); n != int64(i+1) {
+			t.Errorf("after change %d: %d were found", i, n)
+		}
+	}
+	before := p.Snapshot().Of("stat").Requests
+	must(t, m.write("quiet", "again"), m.write("quiet2", "x"), m.rm("quiet2"))
+	m.flush()
+	if n := m.commit.Foreign(); n != 5 {
+		t.Errorf("%d were found", n)
+	}
+	if n := p.Snapshot().Of("stat").Requests - before; n != 1 {
+		t.Errorf("%d HEADs for one change", n)
+	}
+}

@@ -69,6 +69,7 @@ type Options struct {
 	Parallel     int           // requests at a time, of the committer and for attributes. 0: 16
 	Capacity     int64         // bytes that files may have in all, and statfs shows. 0: the store's quota, else DefaultCapacity
 	CommitSync   bool          // close, rename, unlink, mkdir, ... return when the store has it, as fsync does
+	CheckForeign bool          // what another program has changed is noticed by a HEAD where the store does not check versions
 	Revalidate   time.Duration // how old the listing of a directory may be in a read-only mount. 0: any age
 	BootID       string        // of the running kernel, as /proc/sys/kernel/random/boot_id has it. Empty: read there
 	Logger       *slog.Logger
@@ -215,7 +216,7 @@ func Open(ctx context.Context, o Options) (_ *Tree, err error) {
 		return nil, err
 	}
 	t.commit = commit.New(t.store, t.cat, t, commit.Options{Writeback: o.Writeback, WritebackMax: o.WritebackMax,
-		Parallel: o.Parallel, Attributes: o.Attributes == AttributesFull, DirMode: o.DirMode, UID: o.UID, GID: o.GID,
+		Parallel: o.Parallel, Attributes: o.Attributes == AttributesFull, CheckForeign: o.CheckForeign, DirMode: o.DirMode, UID: o.UID, GID: o.GID,
 		Rules: o.Rules, Patience: o.IOTimeout / 3, Logger: o.Logger, Now: o.Now})
 	t.wg.Go(t.keepChecking)
 	if o.ReadOnly {
@@ -375,6 +376,7 @@ type Status struct {
 	Stage    stage.RoomStats  `json:"stage"`
 	Space    Space            `json:"space"`
 	Hidden   int64            `json:"hidden_keys"` // keys of the store that are no path, seen since the mount
+	Foreign  int64            `json:"foreign"`     // objects that another program had changed, found when they were replaced or deleted
 	Unsure   int              `json:"unsure"`      // directories that are not as the store has them and are to be listed once more
 	Open     int              `json:"open"`        // files that are open or being stored
 
@@ -394,7 +396,7 @@ func (t *Tree) Status() (Status, error) {
 	open := len(t.nodes)
 	t.mu.Unlock()
 	return Status{Store: t.o.StoreName, ReadOnly: t.o.ReadOnly, Pending: p, Stuck: t.commit.Problems(), Kept: t.commit.Kept(), Cache: t.cache.Stats(), Stage: t.stage.Room(),
-		Space: t.Space(), Hidden: t.hidden.Load(), Unsure: t.Suspects(), Open: open, Conflicts: t.conflicts()}, err
+		Space: t.Space(), Hidden: t.hidden.Load(), Foreign: t.commit.Foreign(), Unsure: t.Suspects(), Open: open, Conflicts: t.conflicts()}, err
 }
 
 // Flush stores everything that is pending and returns when that is done, or with the first error. progress may be nil.

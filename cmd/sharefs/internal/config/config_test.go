@@ -84,7 +84,7 @@ func TestEverySettingHasOneNameEverywhere(t *testing.T) {
 	// a value for each that is not the default
 	values := map[string]string{
 		"read-only": "true", "allow-other": "true", "uid": "1234", "gid": "1235", "umask": "0077", "file-mode": "0640", "dir-mode": "0750",
-		"attributes": "listed", "cache-dir": "/c", "cache-size": "3GiB", "stage-size": "3GiB", "keep-free": "3GiB", "capacity": "3GiB", "stall-timeout": "7s", "memory": "3MiB", "commit": "sync", "writeback": "7s", "parallel": "7",
+		"attributes": "listed", "cache-dir": "/c", "cache-size": "3GiB", "stage-size": "3GiB", "keep-free": "3GiB", "capacity": "3GiB", "stall-timeout": "7s", "memory": "3MiB", "commit": "sync", "foreign": "check", "writeback": "7s", "parallel": "7",
 		"io-timeout": "7s", "open-timeout": "7s", "foreground": "true", "log-file": "/l", "log-level": "debug", "log-format": "json", "debug-fuse": "true",
 		"profile": "tahoe", "scratch": "**/in/**:*.part", "lazy": "*.state=10m:logs/**=1h",
 	}
@@ -258,7 +258,7 @@ func TestSampleFileHoldsEverySettingWithItsDefault(t *testing.T) {
 		}
 	}
 	d := Defaults()
-	for _, o := range []string{"cache-size", "stage-size", "keep-free", "capacity", "stall-timeout", "memory", "writeback", "parallel", "io-timeout", "open-timeout", "commit", "attributes", "log-level", "log-format", "umask", "read-only", "allow-other"} {
+	for _, o := range []string{"cache-size", "stage-size", "keep-free", "capacity", "stall-timeout", "memory", "writeback", "parallel", "io-timeout", "open-timeout", "commit", "foreign", "attributes", "log-level", "log-format", "umask", "read-only", "allow-other"} {
 		if got, want := optionText(&s, o), optionText(&d, o); got != want {
 			t.Errorf("%s shows %s = %s, the default is %s", name, o, got, want)
 		}

@@ -33,6 +33,7 @@ type Settings struct {
 	StallTimeout        time.Duration
 	Memory              int64  // bytes
 	Commit              string // CommitAsync or CommitSync
+	Foreign             string // ForeignTrust or ForeignCheck
 	Writeback           time.Duration
 	IOTimeout           time.Duration
 	OpenTimeout         time.Duration
@@ -51,6 +52,8 @@ const (
 	AttributesFull   = "full"
 	AttributesListed = "listed"
 	CommitAsync      = "async"
+	ForeignTrust     = "trust"
+	ForeignCheck     = "check"
 	CommitSync       = "sync"
 	FormatText       = "text"
 	FormatJSON       = "json"
@@ -76,6 +79,7 @@ func Defaults() Settings {
 		LogLevel:     "info",
 		LogFormat:    FormatText,
 		Commit:       CommitAsync,
+		Foreign:      ForeignTrust,
 	}
 }
 
@@ -134,6 +138,8 @@ func (s *Settings) Options() []Option {
 		{"memory", "", "memory for cached contents, read-ahead and uploads", size{&s.Memory, 1 << 20}},
 		{"commit", "", "async: what was closed, renamed, removed is stored moments later; sync: those calls return when it is stored, or with the error",
 			choice{&s.Commit, []string{CommitAsync, CommitSync}}},
+		{"foreign", "", "check: ask, before a request for which the store checks no version, whether another program has changed the object, and report it; trust: do not",
+			choice{&s.Foreign, []string{ForeignTrust, ForeignCheck}}},
 		{"writeback", "", "a file is stored after this long without another change to it", duration{&s.Writeback, time.Millisecond, time.Hour}},
 		{"scratch", "", "paths that are stored only once they are renamed to another one, such as **/incoming/**; several with colons between them",
 			patterns{&s.Scratch, func(p []string) error { _, err := pathrule.Parse(p, nil); return err }}},

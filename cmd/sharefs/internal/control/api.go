@@ -57,6 +57,7 @@ type Status struct {
 	Space     Space      `json:"space"`
 	Requests  Requests   `json:"requests"`
 	Hidden    int64      `json:"hidden_keys"` // of the store, that are no path: met since the mount, and not shown in it
+	Foreign   int64      `json:"foreign"`     // objects that another program had changed, found when they were replaced or deleted
 	Unsure    int        `json:"unsure"`      // directories that are not as the store has them, and are to be listed once more
 	Errors    []LogLine  `json:"errors"`      // the last warnings and errors of the log, oldest first
 }

@@ -53,7 +53,8 @@ type Report struct {
 	Space     control.Space
 	Requests  control.Requests
 	Hidden    int64
-	Unsure    int // directories that are still to be listed once more
+	Foreign   int64 // objects of others that were replaced or deleted
+	Unsure    int   // directories that are still to be listed once more
 	Conflicts []control.Conflict
 }
 
