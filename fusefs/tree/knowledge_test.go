@@ -229,7 +229,7 @@ func foreign(t *testing.T, store provider.Provider) {
 	for n := range 8 {
 		must(t, store.Delete(ctx, provider.DeleteOptions{}, fmt.Sprintf("d3/f%d", n)))
 	}
-	must(t, store.Delete(ctx, provider.DeleteOptions{}, "d3/empty/"))
+	must(t, store.Delete(ctx, provider.DeleteOptions{}, "d3/empty/", "d3/"))
 }
 
 func TestReconcileFindsWhatOthersChangedAndNothingElse(t *testing.T) {

@@ -303,7 +303,7 @@ func isQuiet(tx *catalog.Tx, dir *catalog.Inode) (bool, error) {
 // suspects are directories that are to be listed once more.
 type suspects struct {
 	mu      sync.Mutex
-	dirs    map[uint64]bool
+	dirs    map[uint64]bool // false: being listed
 	changed chan struct{}   // closed when one has been dealt with; guarded by mu
 	wake    chan struct{}   // capacity 1
 	told    map[uint64]bool // complete once in this mount: the kernel may believe what was there
@@ -335,7 +335,7 @@ func (t *Tree) awaitSuspects(ctx context.Context, dirs map[uint64]bool) error {
 		s.mu.Lock()
 		left := 0
 		for ino := range dirs {
-			if s.dirs[ino] {
+			if _, suspect := s.dirs[ino]; suspect {
 				left++
 			}
 		}
@@ -413,12 +413,15 @@ func (t *Tree) check(ino uint64) {
 		return
 	}
 	s.mu.Lock()
-	delete(s.dirs, ino) // before the listing, which may find that it is to be listed once more
+	s.dirs[ino] = false // the listing may find that it is to be listed once more
 	s.mu.Unlock()
 	if err := t.complete(t.ctx, ino); err != nil && !catalog.IsNotFound(err) && t.ctx.Err() == nil {
 		t.o.Logger.Debug("a directory is listed when it is used", "inode", ino, "err", err)
 	}
 	s.mu.Lock()
+	if !s.dirs[ino] {
+		delete(s.dirs, ino)
+	}
 	close(s.changed)
 	s.changed = make(chan struct{})
 	s.mu.Unlock()
