@@ -79,7 +79,9 @@ func TestSoakTahoesOwnSuitesPassOnAMount(t *testing.T) {
 			if profile := len(tc.flags) > 0; (status.Kept.ScratchSeen > 0) != profile || (status.Kept.LazySeen > 0) != profile {
 				t.Errorf("status says %+v of scratch and lazy paths", status.Kept)
 			}
+			began := time.Now()
 			m.Flush()
+			t.Logf("what was left to store took %v", time.Since(began))
 			if stuck := m.Status().Stuck; len(stuck) > 0 {
 				t.Errorf("not stored: %+v", stuck)
 			}
@@ -116,8 +118,10 @@ func runSuites(t *testing.T, root, dir string) (Results, time.Duration) {
 // survives mounts with an empty cache what a mount has, and compares.
 func survives(t *testing.T, m *harness.Mount) {
 	t.Helper()
+	began := time.Now()
 	want := harness.ReadTree(t, m.Dir)
 	m.Unmount()
 	m.RemountEmpty()
 	harness.MustEqual(t, "after a remount with an empty cache", want, harness.ReadTree(t, m.Dir))
+	t.Logf("comparing %d files and directories took %v", len(want), time.Since(began))
 }
