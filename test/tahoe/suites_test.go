@@ -33,7 +33,7 @@ run()
 `
 
 // suitesTimeout is how long all suites together may take.
-const suitesTimeout = 7 * time.Minute
+const suitesTimeout = 10 * time.Minute
 
 func TestMain(m *testing.M) { harness.Main(m, nil) }
 
@@ -67,8 +67,12 @@ func TestSoakTahoesOwnSuitesPassOnAMount(t *testing.T) {
 		{"mount with the profile tahoe", []string{"--profile", "tahoe"}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			m := harness.NewMount(t, harness.NewStore(t, harness.MinIO), tc.flags...)
+			m := harness.PrepareMount(t, harness.NewStore(t, harness.MinIO), tc.flags...)
 			m.LeavesScratch = true // storage servers of tests leave unfinished uploads
+			m.Patience = 2 * suitesTimeout
+			if err := m.TryMount(); err != nil {
+				t.Fatal(err)
+			}
 			results, took := runSuites(t, root, m.Dir)
 			for _, d := range results.Differences(bare) {
 				t.Error("other than on the bare disk: ", d)
