@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 	"text/tabwriter"
+	"time"
 
 	"sharefs/test/harness"
 	"sharefs/test/servers"
@@ -42,6 +43,9 @@ const (
 // tahoe are the flags of a storage node's mount, with a write-back delay that a busy machine does not outlast between
 // two steps.
 var tahoe = []string{"--profile", "tahoe", "--writeback", "5s"}
+
+// idle is how long a mount is watched of which nobody wants anything.
+var idle = time.Duration(soak.Count(3, 600)) * time.Second
 
 // floors are in order: each row finds what those before it have stored.
 var floors = []floor{
@@ -161,7 +165,11 @@ var floors = []floor{
 		want: needs{servers.Get: upTo(20)}, fetched: 10 * 2 * endSize,
 	},
 	{name: "crawl of 10 shares that are known", do: func(n *node) { n.crawl(10) }},
-	{name: "idle", do: func(n *node) { n.wait() }},
+	{
+		name:    "idle",
+		prepare: func(n *node) { n.m.Patience = max(n.m.Patience, 2*idle); n.forget(); n.list() },
+		do:      func(*node) { time.Sleep(idle) },
+	},
 }
 
 // TestSoakNothingCostsMoreThanItsFloor counts at the server, and prints what is measured beside what is allowed.
@@ -195,11 +203,15 @@ func (n *node) measure(f floor) string {
 		n.m.Flush()
 	}
 	n.proxy.Reset()
+	began := time.Now()
 	f.do(n)
 	n.m.Flush()
 	counts := n.proxy.Counts()
 	if problem := f.check(counts); problem != "" {
 		n.t.Errorf("%s: %s", f.name, problem)
+	}
+	if own := n.proxy.Own(); own.Total().Requests > 1+int(time.Since(began)/time.Minute) {
+		n.t.Errorf("%s: more than one request a minute keeps the claim: %v", f.name, own)
 	}
 	total := counts.Total()
 	soak.Record(n.t, f.name, fmt.Sprintf("%s; %d bytes sent, %d fetched", show(counts), total.Sent, counts[servers.Get].Received))

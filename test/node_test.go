@@ -8,11 +8,9 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
-	"time"
 
 	"sharefs/test/harness"
 	"sharefs/test/servers"
-	"sharefs/test/soak"
 )
 
 // node does to a mount what Tahoe-LAFS's storage server does to its disk.
@@ -220,13 +218,4 @@ func (n *node) forget() {
 	n.t.Helper()
 	n.m.Unmount()
 	n.m.RemountEmpty()
-}
-
-// wait does nothing for a while.
-func (n *node) wait() {
-	if soak.Long() {
-		time.Sleep(10 * time.Minute)
-	} else {
-		time.Sleep(3 * time.Second)
-	}
 }

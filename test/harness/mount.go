@@ -20,7 +20,7 @@ import (
 const (
 	// mountTimeout is how long a command of sharefs may take.
 	mountTimeout = 2 * time.Minute
-	// patience is how long a mount may be used before it is taken for hung. The long tests mount anew often.
+	// patience is how long a mount may be used before it is taken for hung, as a rule. The long tests mount anew often.
 	patience = 8 * time.Minute
 	// raceFactor is how much longer all of it takes with the race detector.
 	raceFactor = 4
@@ -41,7 +41,8 @@ type Mount struct {
 	Store    *Store
 	Env      []string // more for the environment of sharefs, at the next mount
 
-	LeavesScratch bool // the stage keeps files of scratch paths over an unmount
+	LeavesScratch bool          // the stage keeps files of scratch paths over an unmount
+	Patience      time.Duration // how long the next mount may be used before it is taken for hung
 
 	tb      testing.TB
 	base    string // holds all of the mount's directories
@@ -72,7 +73,7 @@ func NewMountOn(tb testing.TB, s *Store, d *Disk, args ...string) *Mount {
 // PrepareMount is NewMount without mounting; TryMount does that.
 func PrepareMount(tb testing.TB, s *Store, args ...string) *Mount {
 	tb.Helper()
-	m := &Mount{Store: s, tb: tb, base: scratch(tb), args: args}
+	m := &Mount{Store: s, Patience: patience, tb: tb, base: scratch(tb), args: args}
 	m.Dir, m.CacheDir = filepath.Join(m.base, "mnt"), filepath.Join(m.base, "cache")
 	for _, dir := range []string{"mnt", "home", "run", "tmp"} {
 		if err := os.Mkdir(filepath.Join(m.base, dir), 0o700); err != nil {
@@ -177,7 +178,7 @@ func (m *Mount) TryMount() error {
 		return err
 	}
 	m.pid = status.PID
-	m.release = time.AfterFunc(limit(patience), m.end(m.pid))
+	m.release = time.AfterFunc(limit(m.Patience), m.end(m.pid))
 	return nil
 }
 
@@ -327,7 +328,7 @@ func (m *Mount) wait() unix.WaitStatus {
 		m.tb.Fatalf("the daemon, process %d, does not end", pid)
 	}
 	if m.hung.Load() {
-		m.tb.Fatalf("the daemon was ended: the mount was in use for more than %v", limit(patience))
+		m.tb.Fatalf("the daemon was ended: the mount was in use for more than %v", limit(m.Patience))
 	}
 	return state
 }

@@ -1,4 +1,4 @@
-# Runs a program in the root $1 with the directory $2 as its working directory, /mnt: run.sh ROOT DIRECTORY PROGRAM ARGUMENT... In mount and
+# Runs a program in the root $1 with the directory $2 as its working directory, /mnt: ROOT DIRECTORY PROGRAM ARGUMENT... In mount and
 # process namespaces of its own, so that nothing is left when it ends. The root itself cannot be changed.
 # Tahoe-LAFS's tests run with the profile that its authors have for machines of unknown speed: without it, examples that
 # Hypothesis generates must end within 200 ms, and one of them adds 255 leases.
@@ -10,7 +10,7 @@ mount -o remount,bind,ro "$root"
 mount -t proc proc "$root/proc"
 mount -t tmpfs tmpfs "$root/run"
 mount --rbind /dev "$root/dev"
-mount --bind "$work" "$root/mnt"
+mount --rbind "$work" "$root/mnt"
 exec chroot "$root" env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/mnt TMPDIR=/mnt/tmp LC_ALL=C.UTF-8 PYTHONDONTWRITEBYTECODE=1 \
 	TAHOE_LAFS_HYPOTHESIS_PROFILE=ci \
 	sh -c 'cd /mnt && exec "$@"' sh "$@"

@@ -33,7 +33,7 @@ run()
 `
 
 // suitesTimeout is how long all suites together may take.
-const suitesTimeout = 7 * time.Minute
+const suitesTimeout = 10 * time.Minute
 
 func TestMain(m *testing.M) { harness.Main(m, nil) }
 
@@ -67,8 +67,12 @@ func TestSoakTahoesOwnSuitesPassOnAMount(t *testing.T) {
 		{"mount with the profile tahoe", []string{"--profile", "tahoe"}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			m := harness.NewMount(t, harness.NewStore(t, harness.MinIO), tc.flags...)
+			m := harness.PrepareMount(t, harness.NewStore(t, harness.MinIO), tc.flags...)
 			m.LeavesScratch = true // storage servers of tests leave unfinished uploads
+			m.Patience = 2 * suitesTimeout
+			if err := m.TryMount(); err != nil {
+				t.Fatal(err)
+			}
 			results, took := runSuites(t, root, m.Dir)
 			for _, d := range results.Differences(bare) {
 				t.Error("other than on the bare disk: ", d)
@@ -79,7 +83,9 @@ func TestSoakTahoesOwnSuitesPassOnAMount(t *testing.T) {
 			if profile := len(tc.flags) > 0; (status.Kept.ScratchSeen > 0) != profile || (status.Kept.LazySeen > 0) != profile {
 				t.Errorf("status says %+v of scratch and lazy paths", status.Kept)
 			}
+			began := time.Now()
 			m.Flush()
+			t.Logf("what was left to store took %v", time.Since(began))
 			if stuck := m.Status().Stuck; len(stuck) > 0 {
 				t.Errorf("not stored: %+v", stuck)
 			}
@@ -116,8 +122,10 @@ func runSuites(t *testing.T, root, dir string) (Results, time.Duration) {
 // survives mounts with an empty cache what a mount has, and compares.
 func survives(t *testing.T, m *harness.Mount) {
 	t.Helper()
+	began := time.Now()
 	want := harness.ReadTree(t, m.Dir)
 	m.Unmount()
 	m.RemountEmpty()
 	harness.MustEqual(t, "after a remount with an empty cache", want, harness.ReadTree(t, m.Dir))
+	t.Logf("comparing %d files and directories took %v", len(want), time.Since(began))
 }
