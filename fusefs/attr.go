@@ -2,6 +2,11 @@ package fusefs
 
 import (
 	"context"
+	"fmt"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
 	"syscall"
 	"time"
 
@@ -131,16 +136,33 @@ func asksNothing(in *fuse.SetAttrIn) bool { return in.Valid&^(fuse.FATTR_FH|fuse
 
 // unprivileged returns the mode that a file has without set-user-id and set-group-id when the caller changes it, and
 // whether it differs. Set-group-id of a file that its group may not execute stays for members of the group, as on Linux's
-// own filesystems; of the caller's groups a request tells one.
+// own filesystems.
 func unprivileged(caller *fuse.InHeader, attr tree.Attr) (uint32, bool) {
 	if attr.Mode&syscall.S_IFMT != syscall.S_IFREG {
 		return attr.Mode, false
 	}
 	bits := uint32(syscall.S_ISUID)
-	if attr.Mode&syscall.S_IXGRP != 0 || caller.Uid != 0 && caller.Gid != attr.GID {
+	if attr.Mode&syscall.S_ISGID != 0 && (attr.Mode&syscall.S_IXGRP != 0 || !inGroup(caller, attr.GID)) {
 		bits |= syscall.S_ISGID
 	}
 	return attr.Mode &^ bits & 0o7777, attr.Mode&bits != 0
+}
+
+// inGroup reports whether the caller is root or in the group. Of the caller's groups a request tells one.
+func inGroup(caller *fuse.InHeader, gid uint32) bool {
+	if caller.Uid == 0 || caller.Gid == gid {
+		return true
+	}
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", caller.Pid))
+	if err != nil {
+		return false // it has gone
+	}
+	for line := range strings.Lines(string(status)) {
+		if groups, ok := strings.CutPrefix(line, "Groups:"); ok {
+			return slices.Contains(strings.Fields(groups), strconv.FormatUint(uint64(gid), 10))
+		}
+	}
+	return false
 }
 
 // dropPrivileges takes them from a file that somebody without CAP_FSETID changes, and returns its attributes.

@@ -69,12 +69,15 @@ func answerable(errno syscall.Errno) syscall.Errno {
 	return errno
 }
 
-// localErrno is for errors of our own files in the cache directory. Only "full" means the same for the caller's file;
-// a missing or unreadable file of ours is not a missing file of theirs.
+// localErrno is for errors of our own files in the cache directory. Only what lacks means the same for the caller: a
+// missing or unreadable file of ours is not a missing file of theirs.
 func localErrno(err error) syscall.Errno {
-	for _, full := range []syscall.Errno{syscall.ENOSPC, syscall.EDQUOT} {
-		if errors.Is(err, full) {
-			return syscall.ENOSPC
+	for own, errno := range map[syscall.Errno]syscall.Errno{
+		syscall.ENOSPC: syscall.ENOSPC, syscall.EDQUOT: syscall.ENOSPC,
+		syscall.EMFILE: syscall.ENFILE, syscall.ENFILE: syscall.ENFILE, // their own descriptors have not run out
+	} {
+		if errors.Is(err, own) {
+			return errno
 		}
 	}
 	return syscall.EIO
@@ -102,7 +105,7 @@ func (r *rawFS) status(req *request, err error) fuse.Status {
 // they stand for, unless the tree chose the errno itself.
 var trouble = map[syscall.Errno]bool{
 	syscall.EIO: true, syscall.EACCES: true, syscall.EDQUOT: true, syscall.ENOSPC: true, syscall.EROFS: true,
-	syscall.EFBIG: true, syscall.ESTALE: true,
+	syscall.EFBIG: true, syscall.ESTALE: true, syscall.ENFILE: true,
 }
 
 // failures logs failed requests, at most one line in failureInterval for a request type and errno: with an unreachable

@@ -50,6 +50,7 @@ func TestErrorsBecomeTheErrnoThatProgramsExpect(t *testing.T) {
 		{"the kind counts, not its cause", &provider.Error{Kind: provider.KindDenied, Err: local(syscall.ENOENT)}, opRead, syscall.EACCES},
 		{"the cache directory is full", local(syscall.ENOSPC), opWrite, syscall.ENOSPC},
 		{"quota of the cache directory", local(syscall.EDQUOT), opWrite, syscall.ENOSPC},
+		{"the daemon has too many files open", local(syscall.EMFILE), opOpen, syscall.ENFILE},
 		{"a missing file of ours is not a missing file of theirs", local(syscall.ENOENT), opOpen, syscall.EIO},
 		{"a failed call on a file of ours", os.NewSyscallError("fallocate", syscall.EINVAL), opWrite, syscall.EIO},
 		{"a failed rename of a file of ours", &os.LinkError{Op: "rename", Err: syscall.ENOTDIR}, opWrite, syscall.EIO},

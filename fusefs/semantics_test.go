@@ -111,9 +111,15 @@ var nobody = &syscall.Credential{Uid: 65534, Gid: 65534}
 // asNobody runs a shell command as an unprivileged user.
 func asNobody(t *testing.T, script string) {
 	t.Helper()
+	asUser(t, nobody, script)
+}
+
+// asUser runs a shell command as somebody.
+func asUser(t *testing.T, who *syscall.Credential, script string) {
+	t.Helper()
 	cmd := exec.Command("/bin/sh", "-c", script)
 	cmd.Dir = "/"
-	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: nobody}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: who}
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("%s: %v\n%s", script, err, out)
 	}
@@ -176,6 +182,15 @@ func TestSetUserIDIsCleared(t *testing.T) {
 				t.Fatal(err)
 			}
 			asNobody(t, "echo more >> "+file)
+		}, 0o2767},
+		{"and for those who have it as another group", 0o6767, func() {
+			if err := os.Chown(file, 0, 4711); err != nil {
+				t.Fatal(err)
+			}
+			if err := unix.Chmod(file, 0o6767); err != nil {
+				t.Fatal(err)
+			}
+			asUser(t, &syscall.Credential{Uid: 65534, Gid: 65534, Groups: []uint32{7, 4711}}, "echo more >> "+file)
 		}, 0o2767},
 		{"allocation by a user", 0o6777, func() { asNobody(t, "fallocate -l 10 "+file) }, 0o777},
 		{"write by root keeps it", 0o6777, func() { write(t, file, "root") }, 0o6777},

@@ -98,6 +98,9 @@ func TestDfIsExact(t *testing.T) {
 			crashWhileWriting(t, m)
 			m.Unmount()
 			m.RemountEmpty()
+			if s := m.Status().Space; s.Counted {
+				t.Errorf("before anybody has looked into a directory status says %+v", s)
+			}
 			checkSpace(t, m, "with an empty cache")
 		})
 	}

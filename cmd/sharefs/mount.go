@@ -172,6 +172,7 @@ func (j *job) serve(parent *background.Parent) error {
 	}
 	stop, hurry, cancel := daemonSignals(reopen)
 	defer cancel()
+	raiseFileLimit()
 	if err := os.Chdir("/"); err != nil { // the daemon keeps no directory busy
 		return err
 	}
