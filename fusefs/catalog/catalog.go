@@ -42,6 +42,7 @@ type Catalog struct {
 
 	syncer    syncer
 	committed atomic.Uint64 // transactions since it was opened, and one for what was there before
+	seq       atomic.Uint64 // see Seq
 
 	mu       sync.Mutex // held for every View and Update; nothing that waits for anything else happens under it
 	db       *sql.DB
@@ -164,10 +165,13 @@ func (c *Catalog) create(ctx context.Context) error {
 
 func (c *Catalog) load(ctx context.Context) error {
 	row := c.conn.QueryRowContext(ctx, `SELECT (SELECT value FROM meta WHERE name='id'),
-		(SELECT value FROM meta WHERE name='next_ino'), (SELECT value FROM meta WHERE name='next_id')`)
-	if err := row.Scan(&c.id, &c.nextIno, &c.nextID); err != nil {
+		(SELECT value FROM meta WHERE name='next_ino'), (SELECT value FROM meta WHERE name='next_id'),
+		coalesce((SELECT value FROM meta WHERE name='seq'), 0)`)
+	var seq uint64
+	if err := row.Scan(&c.id, &c.nextIno, &c.nextID, &seq); err != nil {
 		return err
 	}
+	c.seq.Store(seq)
 	c.inoLimit, c.idLimit = c.nextIno, c.nextID
 	row = c.conn.QueryRowContext(ctx, `SELECT
 		count(*) FILTER (WHERE mode & 61440 <> 16384), count(*) FILTER (WHERE mode & 61440 = 16384),
@@ -232,11 +236,15 @@ func (c *Catalog) Update(f func(*Tx) error) error {
 		return fmt.Errorf("catalog %s: %w", c.path, err)
 	}
 	c.reserve.look()
-	tx := &Tx{c: c, usage: c.usage}
+	tx := &Tx{c: c, usage: c.usage, seq: c.seq.Load()}
 	if err := tx.exec("BEGIN IMMEDIATE"); err != nil {
 		return err
 	}
-	if err := f(tx); err != nil {
+	err := f(tx)
+	if err == nil {
+		err = tx.saveSeq()
+	}
+	if err != nil {
 		c.rollback()
 		return c.full(err)
 	}
@@ -246,6 +254,7 @@ func (c *Catalog) Update(f func(*Tx) error) error {
 		return c.full(fmt.Errorf("catalog %s: %w", c.path, err))
 	}
 	failpoint.Hit("catalog.committed")
+	c.seq.Store(tx.seq) // before the transaction counts: what Sync covers is at least this
 	c.committed.Add(1)
 	c.usage = tx.usage
 	for _, after := range tx.after {

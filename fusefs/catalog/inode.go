@@ -145,6 +145,7 @@ type Tx struct {
 	after []func()
 
 	inoUpTo, idUpTo uint64 // reserved by this transaction
+	seq             uint64 // see Catalog.Seq
 }
 
 // After adds a function that runs when the transaction has been committed, under the catalog's lock: it must be short
@@ -381,6 +382,7 @@ func (tx *Tx) number(name string, next, limit, upTo *uint64) (uint64, error) {
 
 // PutTag returns a new value for the metadata sharefs-put: the catalog's id and a number that was never used.
 func (tx *Tx) PutTag() (string, error) {
+	tx.intend()
 	n, err := tx.NewID()
 	return fmt.Sprintf("%s-%d", tx.c.id, n), err
 }
@@ -415,6 +417,7 @@ func (tx *Tx) DoomSent(key string, v provider.Version, since time.Time, s Sent) 
 
 // MarkSent notes that a delete of a doomed object is about to leave.
 func (tx *Tx) MarkSent(key string) error {
+	tx.intend()
 	return tx.exec("UPDATE doomed SET sent = ? WHERE key = ? AND sent = 0", SentDelete, key)
 }
 

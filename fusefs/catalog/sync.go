@@ -26,13 +26,15 @@ import (
 
 // syncer makes the catalog's file durable, one fsync for all who ask at the same time.
 type syncer struct {
-	fsync func() error
+	fsync   func() error
+	reached func() uint64 // Catalog.Seq
 
 	turn sync.Mutex // held over an fsync
 
 	mu    sync.Mutex
 	next  *syncRun // guarded by mu: has not begun yet
 	done  uint64   // guarded by mu: commits that are durable
+	seq   uint64   // guarded by mu: Catalog.Seq that is durable
 	runs  int64    // guarded by mu
 	fatal error    // guarded by mu
 }
@@ -69,7 +71,7 @@ func (s *syncer) run(run *syncRun, committed func() uint64) {
 	defer close(run.ended)
 	s.turn.Lock()
 	defer s.turn.Unlock()
-	upTo := committed()
+	seq, upTo := s.reached(), committed()
 	s.mu.Lock()
 	s.next = nil // who comes now may have committed after upTo, and waits for the next
 	run.err = s.fatal
@@ -89,7 +91,7 @@ func (s *syncer) run(run *syncRun, committed func() uint64) {
 		run.err = s.fatal
 		return
 	}
-	s.done = max(s.done, upTo)
+	s.done, s.seq = max(s.done, upTo), max(s.seq, seq)
 }
 
 // Sync returns when everything that was committed before the call is durable against a power loss. Callers share
@@ -122,7 +124,7 @@ func (c *Catalog) openLog() error {
 	if err != nil {
 		return err
 	}
-	c.log, c.syncer.fsync = log, log.Sync
+	c.log, c.syncer.fsync, c.syncer.reached = log, log.Sync, c.seq.Load
 	dir := filepath.Dir(c.path)
 	err = syncDir(filepath.Dir(dir))
 	if errors.Is(err, fs.ErrPermission) { // somebody else's, who has made ours long ago

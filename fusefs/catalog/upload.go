@@ -8,6 +8,7 @@ type Upload struct {
 
 // NoteUpload notes an upload. With an ID it takes the place of the one without.
 func (tx *Tx) NoteUpload(u Upload) error {
+	tx.intend()
 	if u.ID != "" {
 		if err := tx.ForgetUpload(Upload{Key: u.Key}); err != nil {
 			return err
