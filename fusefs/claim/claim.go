@@ -88,6 +88,7 @@ type Options struct {
 
 	// Of tests; zero values are the defaults.
 	Renew, Hold, Watched, Settle time.Duration
+	Gap                          time.Duration        // between listing and writing, in a store that checks no conditions. 0: Settle/2
 	Boottime                     func() time.Duration // since some moment; goes on while the machine sleeps
 	Now                          func() time.Time
 }
@@ -100,6 +101,9 @@ func (o Options) withDefaults() Options {
 		if *d.to <= 0 {
 			*d.to = d.is
 		}
+	}
+	if o.Gap <= 0 {
+		o.Gap = o.Settle / 2
 	}
 	if o.Boottime == nil {
 		o.Boottime = boottime

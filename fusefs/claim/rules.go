@@ -100,7 +100,7 @@ func (s settling) take(ctx context.Context, found place, rec Record) (place, tim
 	if err != nil {
 		return got, from, err
 	}
-	if s.o.Boottime()-found.seen <= s.o.Settle/2 && !found.tried {
+	if s.o.Boottime()-found.seen <= s.o.Gap && !found.tried {
 		return s.prove(ctx, got, from)
 	}
 	if err := sleep(ctx, s.o.Hold+s.o.Settle); err != nil {
