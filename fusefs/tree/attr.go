@@ -67,7 +67,7 @@ func (t *Tree) GetAttr(ctx context.Context, ino uint64) (Attr, error) {
 
 // SetAttr changes attributes.
 func (t *Tree) SetAttr(ctx context.Context, ino uint64, set SetAttr) (Attr, error) {
-	if t.o.ReadOnly {
+	if t.readOnly() {
 		return Attr{}, syscall.EROFS
 	}
 	row, err := t.knownAttrs(ctx, ino)
@@ -227,7 +227,7 @@ func (t *Tree) RemoveXattr(ctx context.Context, ino uint64, name string) error {
 const putTagSize = 80
 
 func (t *Tree) changeXattrs(ctx context.Context, ino uint64, name string, change func(map[string][]byte) error) error {
-	if t.o.ReadOnly {
+	if t.readOnly() {
 		return syscall.EROFS
 	}
 	if t.o.Attributes == AttributesListed {

@@ -35,7 +35,7 @@ func (t *Tree) newFile(n *node, flags uint32) *File {
 // Open opens a file.
 func (t *Tree) Open(ctx context.Context, ino uint64, flags uint32) (Handle, error) {
 	writes := flags&syscall.O_ACCMODE != syscall.O_RDONLY
-	if t.o.ReadOnly && (writes || flags&syscall.O_TRUNC != 0) {
+	if t.readOnly() && (writes || flags&syscall.O_TRUNC != 0) {
 		return nil, syscall.EROFS
 	}
 	row, err := t.knownAttrs(ctx, ino)
@@ -97,11 +97,22 @@ func (f *File) ReadAt(ctx context.Context, p []byte, off int64) (int, error) {
 	return f.n.readAt(ctx, p, off, f.writes)
 }
 
+// mayWrite returns the error of a write that must not be.
+func (f *File) mayWrite() error {
+	switch {
+	case !f.writes:
+		return syscall.EBADF
+	case f.n.t.readOnly(): // it was not when the file was opened
+		return syscall.EROFS
+	}
+	return nil
+}
+
 // WriteAt writes. On a full disk it waits for room; with less than all of it, and in a store with less room than that, it
 // writes what there is room for.
 func (f *File) WriteAt(ctx context.Context, p []byte, off int64) (k int, err error) {
-	if !f.writes {
-		return 0, syscall.EBADF
+	if err := f.mayWrite(); err != nil {
+		return 0, err
 	}
 	if limit := f.n.t.caps.MaxObjectSize; limit > 0 && off+int64(len(p)) > limit {
 		return 0, syscall.EFBIG
@@ -143,8 +154,8 @@ const (
 
 // Allocate is fallocate(2). The store has no room to set aside, so what keeps the size is bounded by this disk alone.
 func (f *File) Allocate(ctx context.Context, off, length int64, mode uint32) error {
-	if !f.writes {
-		return syscall.EBADF
+	if err := f.mayWrite(); err != nil {
+		return err
 	}
 	if limit := f.n.t.caps.MaxObjectSize; limit > 0 && off+length > limit {
 		return syscall.EFBIG

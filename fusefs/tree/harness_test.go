@@ -9,11 +9,14 @@ import (
 	"os"
 	"os/exec"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
 
+	"sharefs/fusefs/claim"
 	"sharefs/provider"
+	"sharefs/provider/mem"
 )
 
 // strict is a store that takes no object above or below another one, as stores do that keep objects as files.
@@ -91,14 +94,58 @@ func openTree(t testing.TB, store provider.Provider, o Options) *mount {
 	if o.Writeback == 0 {
 		o.Writeback = time.Millisecond
 	}
+	if o.Claim.Settle == 0 {
+		o.Claim.Settle, o.Claim.Gap = time.Millisecond, time.Hour // for stores that check no conditions
+	}
 	if testing.Verbose() {
 		o.Logger = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
 	}
-	tr, err := Open(t.Context(), o)
+	aside := o
+	aside.Store = claimsAside(store)
+	tr, err := Open(t.Context(), aside)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return &mount{tr, t, t, o}
+}
+
+// claimed is a store whose claims are in a store of their own: what a test counts, or makes fail, are the requests for files.
+type claimed struct {
+	provider.Provider
+	claims provider.Provider
+}
+
+var claimStores sync.Map // by the store of a test: where its claims are
+
+func claimsAside(p provider.Provider) provider.Provider {
+	claims, _ := claimStores.LoadOrStore(p, mem.New(mem.Options{Capabilities: p.Capabilities()}))
+	return claimed{p, claims.(provider.Provider)}
+}
+
+func (c claimed) of(key string) provider.Provider {
+	if strings.HasPrefix(key, claim.Prefix) {
+		return c.claims
+	}
+	return c.Provider
+}
+
+func (c claimed) Put(ctx context.Context, key string, body io.ReadSeeker, size int64, o provider.PutOptions) (provider.Object, error) {
+	return c.of(key).Put(ctx, key, body, size, o)
+}
+
+func (c claimed) Open(ctx context.Context, key string, o provider.OpenOptions) (io.ReadCloser, provider.Object, error) {
+	return c.of(key).Open(ctx, key, o)
+}
+
+func (c claimed) List(ctx context.Context, o provider.ListOptions) (provider.Page, error) {
+	return c.of(o.Prefix).List(ctx, o)
+}
+
+func (c claimed) Delete(ctx context.Context, o provider.DeleteOptions, keys ...string) error {
+	if len(keys) == 0 {
+		return nil
+	}
+	return c.of(keys[0]).Delete(ctx, o, keys...)
 }
 
 func (m *mount) close() {

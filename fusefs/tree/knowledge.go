@@ -10,7 +10,7 @@ import (
 type trust uint8
 
 const (
-	// trustNothing: another writer was there, or this is not the catalog as the last claim names it. Every directory is listed
+	// trustNothing: another writer was there, this is an older copy of the catalog, or nobody knows. Every directory is listed
 	// once more when it is used, and all are compared with the store in the background.
 	trustNothing trust = iota
 	// trustChecked: the last mount was this catalog's and was killed. What it knows is believed, and compared with the
@@ -79,13 +79,12 @@ func (t *Tree) expire(ino uint64) {
 }
 
 // judge says how much of the catalog is believed.
-func (t *Tree) judge() (how trust, err error) {
-	err = t.cat.View(func(tx *catalog.Tx) error {
-		pending, err := tx.PendingSummary()
-		if pending.Items > 0 {
-			how = trustChecked
-		}
-		return err
-	})
-	return how, err
+func (t *Tree) judge() trust {
+	switch {
+	case t.before == nil || t.superseded:
+		return trustNothing
+	case t.before.Released && t.before.Token == t.last.Token && !t.o.CheckForeign:
+		return trustAll
+	}
+	return trustChecked
 }

@@ -136,7 +136,7 @@ func (t *Tree) checkName(tx *catalog.Tx, dir *catalog.Inode, name string, isDir 
 
 // add makes a new inode under a name that must be free. fill completes the row.
 func (t *Tree) add(ctx context.Context, c Caller, parent uint64, name string, mode uint32, fill func(*catalog.Tx, *catalog.Inode) error) (Attr, error) {
-	if t.o.ReadOnly {
+	if t.readOnly() {
 		return Attr{}, syscall.EROFS
 	}
 	if err := t.complete(ctx, parent); err != nil {
@@ -308,7 +308,7 @@ func mustBeEmpty(tx *catalog.Tx, row *catalog.Inode) error {
 
 // remove takes a name away that check agrees to.
 func (t *Tree) remove(ctx context.Context, parent uint64, name string, check func(*catalog.Tx, *catalog.Inode) error) error {
-	if t.o.ReadOnly {
+	if t.readOnly() {
 		return syscall.EROFS
 	}
 	if err := t.complete(ctx, parent); err != nil {

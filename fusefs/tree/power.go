@@ -43,7 +43,7 @@ func (t *Tree) restarted(tx *catalog.Tx) (bool, error) {
 func (t *Tree) giveUp(tx *catalog.Tx, n *catalog.Inode) error {
 	path := tx.Path(n)
 	never := n.Key == "" && n.PutKey == ""
-	kept, err := t.setAside(path, stage.ID(n.Stage), never)
+	kept, err := t.setAside(path, stage.ID(n.Stage), whyUnsafe(never))
 	if err != nil {
 		return fmt.Errorf("%s, which was not durable when the system went down: %w", path, err)
 	}
@@ -84,6 +84,7 @@ func (t *Tree) forgetFile(tx *catalog.Tx, n *catalog.Inode) error {
 // Conflict is content that is kept aside, for a person to look at and to remove.
 type Conflict struct {
 	Path string    `json:"path"` // of the file that it was to be the content of
+	Why  string    `json:"why"`  // it was not stored
 	Kept string    `json:"kept"` // where it is
 	Size int64     `json:"size"` // bytes
 	Time time.Time `json:"time"` // when it was put there
@@ -94,11 +95,27 @@ const (
 	noteSuffix    = ".txt"
 	stampFormat   = "20060102T150405Z"
 	fileLine      = "File:  " // begins the line of a note that names the file
+	whyLine       = "Why:   " // and the next, that says why the content was not stored
 )
+
+// reason is why content was not stored.
+type reason struct{ short, text string }
+
+const unsafeShort = "was not safe on the disk when the system went down"
+
+// whyUnsafe is the reason of a power loss. never: there is nothing of the file in the store.
+func whyUnsafe(never bool) reason {
+	stands := "The file now has the content that the store has."
+	if never {
+		stands = "The file had never been stored and is gone."
+	}
+	return reason{unsafeShort, `The system went down (power loss, crash, reset) before this content was safe on the disk and before it was stored. It
+may be whole, torn, or partly zeros, so it was not stored. ` + stands}
+}
 
 // setAside moves a staged file to the conflicts and writes a note beside it. It returns where; empty when there is
 // nothing worth keeping. It is done before the row changes: interrupted, it finds nothing left to move the next time.
-func (t *Tree) setAside(path string, id stage.ID, never bool) (string, error) {
+func (t *Tree) setAside(path string, id stage.ID, why reason) (string, error) {
 	info, err := os.Stat(t.stage.Path(id))
 	if errors.Is(err, os.ErrNotExist) || err == nil && info.Size() == 0 {
 		return "", nil // what is left of it is removed with all that no row names
@@ -112,7 +129,7 @@ func (t *Tree) setAside(path string, id stage.ID, never bool) (string, error) {
 	}
 	now := t.o.Now().UTC()
 	kept := filepath.Join(dir, fmt.Sprintf("%s-%s-%d", now.Format(stampFormat), plainName(path), id))
-	note := t.note(path, id, info, never, now)
+	note := t.note(path, id, info, why, now)
 	if err := os.WriteFile(kept+noteSuffix, []byte(note), 0o600); err != nil {
 		t.o.Logger.Warn("a conflict has no note", "path", path, "kept", kept, "err", err) // a full disk: its name tells enough
 	}
@@ -152,11 +169,7 @@ func plainName(path string) string {
 }
 
 // note is what a conflict's text says.
-func (t *Tree) note(path string, id stage.ID, info os.FileInfo, never bool, now time.Time) string {
-	stands := "The file now has the content that the store has."
-	if never {
-		stands = "The file had never been stored and is gone."
-	}
+func (t *Tree) note(path string, id stage.ID, info os.FileInfo, why reason, now time.Time) string {
 	partial := ""
 	if f, err := t.stage.Load(id, t.base(0)); err == nil {
 		if !f.Present() {
@@ -165,18 +178,18 @@ func (t *Tree) note(path string, id stage.ID, info os.FileInfo, never bool, now 
 		_ = f.Close()
 	}
 	return fmt.Sprintf(`%s%s
+%s%s
 Store: %s
 Size:  %d bytes
 Last changed: %s
 Kept since:   %s
 
-The system went down (power loss, crash, reset) before this content was safe on the disk and before it was stored. It
-may be whole, torn, or partly zeros, so it was not stored. %s
+%s
 %s
 If it is good, copy it to its place in the mount. Remove it and this note when you are done: until then sharefs
 status names it.
-`, fileLine, strconv.Quote(path), t.o.StoreName, info.Size(), info.ModTime().UTC().Format(time.RFC3339),
-		now.Format(time.RFC3339), stands, partial)
+`, fileLine, strconv.Quote(path), whyLine, why.short, t.o.StoreName, info.Size(), info.ModTime().UTC().Format(time.RFC3339),
+		now.Format(time.RFC3339), why.text, partial)
 }
 
 // conflicts lists what was set aside and not removed yet.
@@ -195,16 +208,20 @@ func (t *Tree) conflicts() []Conflict {
 		if err != nil {
 			continue // removed just now
 		}
-		c := Conflict{Path: e.Name(), Kept: filepath.Join(dir, e.Name()), Size: info.Size(), Time: info.ModTime()}
+		c := Conflict{Path: e.Name(), Why: unsafeShort, Kept: filepath.Join(dir, e.Name()), Size: info.Size(), Time: info.ModTime()}
 		if stamp, _, ok := strings.Cut(e.Name(), "-"); ok {
 			if at, err := time.Parse(stampFormat, stamp); err == nil {
 				c.Time = at
 			}
 		}
 		if note, err := os.ReadFile(c.Kept + noteSuffix); err == nil {
-			first, _, _ := strings.Cut(string(note), "\n")
+			first, rest, _ := strings.Cut(string(note), "\n")
 			if path, err := strconv.Unquote(strings.TrimPrefix(first, fileLine)); err == nil {
 				c.Path = path
+			}
+			second, _, _ := strings.Cut(rest, "\n")
+			if why, ok := strings.CutPrefix(second, whyLine); ok {
+				c.Why = why
 			}
 		}
 		list = append(list, c)
@@ -215,7 +232,7 @@ func (t *Tree) conflicts() []Conflict {
 // tellConflicts reminds of them at every mount.
 func (t *Tree) tellConflicts() {
 	if n := len(t.conflicts()); n > 0 {
-		t.o.Logger.Warn("contents that were not durable when the system went down wait to be looked at", "number", n,
+		t.o.Logger.Warn("contents that could not be stored wait to be looked at", "number", n,
 			"dir", filepath.Join(t.o.CacheDir, conflictsName))
 	}
 }

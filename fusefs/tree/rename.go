@@ -18,7 +18,7 @@ func (errUnknown) Error() string { return "a directory is not wholly known" }
 // Rename gives an inode another name. What was there is replaced, as rename(2) has it. In the catalog it is one
 // transaction, whatever it moves; the store follows.
 func (t *Tree) Rename(ctx context.Context, oldParent uint64, oldName string, newParent uint64, newName string, flags uint32) error {
-	if t.o.ReadOnly {
+	if t.readOnly() {
 		return syscall.EROFS
 	}
 	if flags != 0 && flags != RenameNoReplace && flags != RenameExchange {

@@ -26,6 +26,7 @@ import (
 
 	"sharefs/cache"
 	"sharefs/fusefs/catalog"
+	"sharefs/fusefs/claim"
 	"sharefs/fusefs/commit"
 	"sharefs/fusefs/commit/pathrule"
 	"sharefs/fusefs/stage"
@@ -72,6 +73,7 @@ type Options struct {
 	CheckForeign bool          // what another program has changed is noticed by a HEAD where the store does not check versions
 	Revalidate   time.Duration // how old the listing of a directory may be in a read-only mount. 0: any age
 	BootID       string        // of the running kernel, as /proc/sys/kernel/random/boot_id has it. Empty: read there
+	Claim        claim.Options // of a tree that is not ReadOnly: TakeOver, Force, Watch and times; the rest is set here
 	Logger       *slog.Logger
 	Now          func() time.Time
 
@@ -124,6 +126,12 @@ type Tree struct {
 	lock   *os.File
 
 	capacity int64 // bytes: see capacityOf
+
+	claim      *claim.Claim  // nil: ReadOnly
+	before     *claim.Record // the claim that was there before; nil: none
+	superseded bool          // the store was another catalog's since this one's last claim, or a later state of this one's
+	older      bool          // the latter
+	last       catalog.Claim // this catalog's last claim
 
 	ctx    context.Context // ends with the tree
 	cancel context.CancelFunc
@@ -189,10 +197,15 @@ func Open(ctx context.Context, o Options) (_ *Tree, err error) {
 	if err := t.bind(); err != nil {
 		return nil, err
 	}
+	if !o.ReadOnly {
+		if err := t.takeClaim(ctx); err != nil {
+			return nil, err
+		}
+	}
 	if t.stage, err = stage.Open(filepath.Join(o.CacheDir, "stage"), stage.Options{Logger: o.Logger, BootID: t.o.BootID, Room: t.stageRoom(), Memory: o.MemorySize / 2}); err != nil {
 		return nil, err
 	}
-	t.store = taken{o.Store, t.stage, &t.sent}
+	t.store = taken{t.store, t.stage, &t.sent}
 	t.capacity = t.capacityOf(ctx)
 	t.cache, err = cache.Open(filepath.Join(o.CacheDir, "cache"),
 		cache.Options{Owner: t.cat.ID(), Size: o.CacheSize, KeepFree: t.cacheFloor(), Memory: o.MemorySize / 2, Logger: o.Logger})
@@ -208,10 +221,7 @@ func Open(ctx context.Context, o Options) (_ *Tree, err error) {
 		}
 		o.Logger.Warn("modes, owners and times are asked of each object, for want of a checkpoint", "err", err)
 	}
-	how, err := t.judge()
-	if err != nil {
-		return nil, err
-	}
+	how := t.judge()
 	if err := t.doubt(how); err != nil {
 		return nil, err
 	}
@@ -275,10 +285,13 @@ func (t *Tree) bind() error {
 
 // recover takes up what an earlier process left: files that were written and not closed, files that were unlinked and
 // still open, staged files that nothing refers to. When the system was restarted meanwhile, what is not synced is given up
-// (power.go). All that it decided is durable when it returns.
+// (power.go); when the store was another mount's since, everything is (claim.go). All that it decided is durable when it returns.
 func (t *Tree) recover() error {
 	wanted := map[stage.ID]bool{}
 	err := t.cat.Update(func(tx *catalog.Tx) error {
+		if err := t.settleClaim(tx); err != nil {
+			return err
+		}
 		restarted, err := t.restarted(tx)
 		if err != nil {
 			return err
@@ -381,6 +394,8 @@ type Status struct {
 	Open     int              `json:"open"`        // files that are open or being stored
 
 	Conflicts []Conflict `json:"conflicts"` // what could not be kept as the content of a file, and is kept aside
+
+	Claim *claim.State `json:"claim"` // nil: there is none, of a tree that is opened ReadOnly
 }
 
 // Pending is what is still to be stored.
@@ -395,7 +410,12 @@ func (t *Tree) Status() (Status, error) {
 	t.mu.Lock()
 	open := len(t.nodes)
 	t.mu.Unlock()
-	return Status{Store: t.o.StoreName, ReadOnly: t.o.ReadOnly, Pending: p, Stuck: t.commit.Problems(), Kept: t.commit.Kept(), Cache: t.cache.Stats(), Stage: t.stage.Room(),
+	var held *claim.State
+	if t.claim != nil {
+		state := t.claim.State()
+		held = &state
+	}
+	return Status{Store: t.o.StoreName, ReadOnly: t.readOnly(), Claim: held, Pending: p, Stuck: t.commit.Problems(), Kept: t.commit.Kept(), Cache: t.cache.Stats(), Stage: t.stage.Room(),
 		Space: t.Space(), Hidden: t.hidden.Load(), Foreign: t.commit.Foreign(), Unsure: t.Suspects(), Open: open, Conflicts: t.conflicts()}, err
 }
 
@@ -441,6 +461,7 @@ func (t *Tree) Close() error {
 
 func (t *Tree) closeAll() error {
 	t.cancel()
+	t.leaveClaim()
 	var errs []error
 	if t.cache != nil {
 		errs = append(errs, t.cache.Close())

@@ -608,7 +608,7 @@ func TestAnUnlinkedFileLeavesNothingInTheStage(t *testing.T) {
 	}
 }
 
-func TestWhatChangedWhileNothingWasMountedIsSeen(t *testing.T) {
+func TestReconcileSeesWhatChangedWhileNothingWasMounted(t *testing.T) {
 	s := newCounted()
 	s.put(t, "same", "1", nil)
 	s.put(t, "changed", "1", nil)
@@ -632,6 +632,14 @@ func TestWhatChangedWhileNothingWasMountedIsSeen(t *testing.T) {
 	before := s.requests("stat", "open")
 	m = openTree(t, s, m.opts)
 	defer m.close()
+	asked := s.requests("list", "stat")
+	_, err := m.walk("gone-dir/x")
+	must(t, err)
+	if n := s.requests("list", "stat") - asked; n > 0 {
+		t.Errorf("%d requests for what is known", n)
+	}
+	_, err = m.Reconcile(ctx, nil)
+	must(t, err)
 	want := map[string]string{"same": "1", "changed": "22", "new": "1", "dir-then-file": "file", "file-then-dir/": "",
 		"file-then-dir/y": "1", "mode": "1", "mine": "1"}
 	if err := same(m.show(), want); err != nil {

@@ -7,6 +7,7 @@
 //
 // A place is held until the store has answered: of an Open until the answer has begun, so that who reads two bodies at
 // once never waits for himself. The wait for a place is not the store's silence: who watches for that is told by a Waiter.
+// It is only after that wait that a request's gate is asked (provider.WithGate).
 package limit
 
 import (
@@ -79,13 +80,16 @@ func WithWaiter(ctx context.Context, w Waiter) context.Context {
 // Limit returns how many requests may be under way now: fewer than Options.Most while the store is asked too much.
 func (p *Provider) Limit() int { return p.gate.current() }
 
-// one sends one request.
+// one sends one request, if it still may be sent when it has its place.
 func one[T any](ctx context.Context, g *gate, send func() (T, error)) (got T, err error) {
 	leave, err := g.enter(ctx)
 	if err != nil {
 		return got, err
 	}
 	defer func() { leave(err) }()
+	if err := provider.Pass(ctx); err != nil {
+		return got, err
+	}
 	return send()
 }
 

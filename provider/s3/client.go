@@ -13,6 +13,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/config"
 	awss3 "github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/smithy-go/logging"
+
+	"sharefs/provider"
 )
 
 const defaultRegion = "us-east-1"
@@ -100,8 +102,11 @@ func newTransports(timeout time.Duration) *transports {
 // a broken request and closes the connection under the answer.
 type client struct{ *http.Client }
 
-// Do sends the request.
+// Do sends the request, if it still may be sent.
 func (c *client) Do(req *http.Request) (*http.Response, error) {
+	if err := provider.Pass(req.Context()); err != nil {
+		return nil, err
+	}
 	if req.Body != nil && req.Body != http.NoBody {
 		body := req.Body
 		req = req.WithContext(req.Context()) // a copy

@@ -17,12 +17,13 @@ var layers = []struct {
 	part string
 	may  []string
 }{
-	{"test", []string{"cmd", "fusefs", "fusefs/failpoint", "fusefs/tree", "fusefs/commit", "fusefs/stage", "fusefs/catalog", "cache", "provider", "storage"}},
-	{"cmd", []string{"fusefs", "fusefs/tree", "fusefs/commit", "fusefs/stage", "fusefs/catalog", "cache", "provider", "storage"}},
-	{"fusefs/tree", []string{"fusefs/commit", "fusefs/stage", "fusefs/catalog", "fusefs/failpoint", "cache", "provider"}},
+	{"test", []string{"cmd", "fusefs", "fusefs/failpoint", "fusefs/tree", "fusefs/commit", "fusefs/stage", "fusefs/catalog", "fusefs/claim", "cache", "provider", "storage"}},
+	{"cmd", []string{"fusefs", "fusefs/tree", "fusefs/commit", "fusefs/stage", "fusefs/catalog", "fusefs/claim", "cache", "provider", "storage"}},
+	{"fusefs/tree", []string{"fusefs/commit", "fusefs/stage", "fusefs/catalog", "fusefs/claim", "fusefs/failpoint", "cache", "provider"}},
 	{"fusefs/commit", []string{"fusefs/stage", "fusefs/catalog", "fusefs/failpoint", "cache", "provider"}},
 	{"fusefs/stage", []string{"fusefs/catalog", "fusefs/failpoint", "cache", "provider"}},
 	{"fusefs/catalog", []string{"fusefs/failpoint", "provider"}},
+	{"fusefs/claim", []string{"provider"}},
 	{"fusefs/failpoint", nil},
 	{"fusefs", []string{"fusefs/tree", "fusefs/commit", "fusefs/stage", "fusefs/catalog", "cache", "provider"}},
 	{"cache", []string{"provider"}},
