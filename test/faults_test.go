@@ -77,7 +77,7 @@ func TestSoakNothingIsLostWhenTheStoreFails(t *testing.T) {
 				t.Run(string(e), func(t *testing.T) {
 					k := newKiller(t, harness.NewStore(t, kind))
 					k.proxy.Break(n, servers.Fault{Effects: []servers.Effect{e}, Chance: 0.3, Stall: time.Second})
-					for range soak.Count(2, 10) {
+					for range soak.Count(2, 4) {
 						k.round()
 					}
 					hits := k.proxy.Broken()[e]
