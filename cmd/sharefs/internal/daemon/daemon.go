@@ -51,6 +51,8 @@ type Report struct {
 	Requests  control.Requests
 	Hidden    int64
 	Conflicts []control.Conflict
+	ReadOnly  bool // for whatever reason
+	Claim     *control.Claim
 }
 
 // Host is what a daemon needs of the machine it runs on.

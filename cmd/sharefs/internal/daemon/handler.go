@@ -15,7 +15,7 @@ func (d *Daemon) Status() control.Status {
 	d.mu.Lock()
 	state := d.state
 	d.mu.Unlock()
-	return control.Status{Entry: d.entry, State: state, ReadOnly: d.ro, Pending: r.Pending, Stuck: r.Stuck, Kept: r.Kept, Conflicts: r.Conflicts, Cache: r.Cache, Stage: r.Stage,
+	return control.Status{Entry: d.entry, State: state, ReadOnly: d.ro || r.ReadOnly, Claim: r.Claim, Pending: r.Pending, Stuck: r.Stuck, Kept: r.Kept, Conflicts: r.Conflicts, Cache: r.Cache, Stage: r.Stage,
 		Requests: r.Requests, Hidden: r.Hidden, Errors: d.host.Errors()}
 }
 
