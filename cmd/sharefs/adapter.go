@@ -54,6 +54,7 @@ func report(s tree.Status, counts observe.Snapshot) life.Report {
 		Requests: control.Requests{ByKind: map[string]control.RequestKind{}, InFlight: counts.InFlight},
 	}
 	r.Hidden, r.Foreign, r.Unsure = s.Hidden, s.Foreign, s.Unsure
+	r.ReadOnly, r.Claim = s.ReadOnly, claimReport(s.Claim)
 	if oldest := s.Pending.Oldest; !oldest.IsZero() {
 		r.Pending.Oldest = &oldest
 	}
@@ -61,7 +62,7 @@ func report(s tree.Status, counts observe.Snapshot) life.Report {
 		r.Stuck = append(r.Stuck, control.Problem{Path: p.Path, Error: p.Error, Since: p.Since, Tries: p.Tries})
 	}
 	for _, c := range s.Conflicts {
-		r.Conflicts = append(r.Conflicts, control.Conflict{Path: c.Path, Kept: c.Kept, Size: c.Size, Time: c.Time})
+		r.Conflicts = append(r.Conflicts, control.Conflict{Path: c.Path, Why: c.Why, Kept: c.Kept, Size: c.Size, Time: c.Time})
 	}
 	if reads := s.Cache.Hits + s.Cache.Misses; reads > 0 {
 		r.Cache.HitRate = float64(s.Cache.Hits) / float64(reads)

@@ -40,6 +40,11 @@ fsync and sharefs flush wait for it. It survives a killed daemon: the next mount
 SIGTERM and SIGINT store everything and unmount; if a process still uses the mount it is detached then, and its open
 files fail. A second signal ends at once and leaves the rest to the next mount. umount(8) stores everything too.
 
+A read-write mount claims its store, so that there is no other: a second one is refused, and told who holds it. The claim
+ends with the mount; a killed daemon's is taken at once by the next mount with its cache directory. --take-over takes that
+of a machine that is gone for good. What that one had not stored is not stored any more: when its cache directory is
+mounted again it is kept aside there.
+
 Each setting below is a flag, a word of -o, an environment variable, and a key of the config file; the first of these
 that names it holds.`,
 		Args: arguments(1, 2, "DIR, or STORE and DIR"),
@@ -103,6 +108,9 @@ func newJob(cmd *cobra.Command, flags *config.Flags, args []string) (*job, error
 	var err error
 	if j.settings, err = config.Load(flags, j.places); err != nil {
 		return nil, err
+	}
+	if j.settings.Force && !j.settings.TakeOver {
+		return nil, exit.Errorf(exit.Usage, "--force says how to take over: give --take-over too")
 	}
 	if j.runtime, err = runtimeOf(cmd); err != nil {
 		return nil, err

@@ -13,6 +13,7 @@ import (
 	life "sharefs/cmd/sharefs/internal/daemon"
 	"sharefs/cmd/sharefs/internal/exit"
 	"sharefs/fusefs"
+	"sharefs/fusefs/claim"
 	"sharefs/fusefs/commit/pathrule"
 	"sharefs/fusefs/tree"
 	"sharefs/provider"
@@ -117,8 +118,9 @@ func (j *job) storeError(err error) error {
 // mountError gives an error of fusefs.Mount its exit code.
 func mountError(err error) error {
 	var fromStore *provider.Error
+	var held *claim.HeldError
 	switch {
-	case errors.Is(err, tree.ErrLocked):
+	case errors.Is(err, tree.ErrLocked), errors.As(err, &held):
 		return exit.With(exit.Busy, err)
 	case errors.As(err, &fromStore):
 		return exit.With(exit.Store, err)
@@ -151,6 +153,10 @@ func (j *job) mountOptions(store *stack.Stack, id, cacheDir string, h life.Host)
 		return fusefs.Options{}, exit.With(exit.Usage, err)
 	}
 	fileMode, dirMode := s.Modes()
+	held, err := j.claimOptions(h)
+	if err != nil {
+		return fusefs.Options{}, err
+	}
 	attributes := tree.AttributesFull
 	if s.Attributes == config.AttributesListed {
 		attributes = tree.AttributesListed
@@ -183,6 +189,7 @@ func (j *job) mountOptions(store *stack.Stack, id, cacheDir string, h life.Host)
 			MemorySize:   s.Memory,
 			Parallel:     s.Parallel,
 			Rules:        rules,
+			Claim:        held,
 		},
 	}, nil
 }

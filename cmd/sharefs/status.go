@@ -12,6 +12,7 @@ import (
 	"sharefs/cmd/sharefs/internal/control"
 	"sharefs/cmd/sharefs/internal/exit"
 	"sharefs/fusefs"
+	"sharefs/fusefs/claim"
 )
 
 func newStatus() *cobra.Command {
@@ -21,13 +22,15 @@ func newStatus() *cobra.Command {
 		Short: "Show the mounts: what waits to be stored, the cache, requests, errors",
 		Long: `status shows the mounts of this user (for root: of everybody), or the one on DIR.
 
-The exit code is 5 when a file cannot be stored, 7 when a daemon is gone or does not answer (or when DIR is no mount), else 0.
+The exit code is 5 when a file cannot be stored or another mount has taken the store over, 7 when a daemon is gone or does not answer (or when DIR is no mount), else 0.
 
 --json prints an object with "mounts", a list; the fields of a mount keep their names:
   dir, store, state (starting, mounted, draining, unmounted; silent, dead), read_only, pid, since, version, cache_dir, log_file
   pending    files, bytes, oldest (a time), uploading: what waits to be stored
   stuck      list of path, error, since, tries: what the store does not take
-  conflicts  list of path, kept, size, time: contents that were not safe on the disk when the system went down
+  claim      state (held; unsure: not renewed for too long, nothing is stored until it is; lost), since, problem; of the
+             holder: host, pid, started, renewed. A read-only mount has none
+  conflicts  list of path, why, kept, size, time: contents that could not be stored, and are kept aside
   cache      size, max_size, memory (bytes), hits, misses, hit_rate (0 to 1)
   stage      size, max_size, keep_free, free (bytes): what changed files take of the local disk; waiting (writers that
              wait for room), stalled (they fail), since (a time)
@@ -117,6 +120,9 @@ func judge(all []mountStatus) error {
 	for _, m := range all {
 		if len(m.Stuck) > 0 {
 			return exit.Errorf(exit.NotStored, "%s: %s cannot be stored", m.Dir, filesText(len(m.Stuck)))
+		}
+		if m.Claim != nil && claim.Status(m.Claim.State) == claim.Lost {
+			return exit.Errorf(exit.NotStored, "%s: the store was taken over by %s", m.Dir, m.Claim.Host)
 		}
 		if m.Problem != "" && worst == nil {
 			worst = exit.Errorf(exit.NoMount, "%s", m.Problem)

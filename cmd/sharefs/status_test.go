@@ -22,9 +22,10 @@ func full() control.Status {
 		Cache:     control.Cache{Size: 1 << 30, MaxSize: 10 << 30, Memory: 1 << 20, Hits: 3, Misses: 1, HitRate: 0.75},
 		Stage:     control.Stage{Size: 5 << 20, MaxSize: 64 << 20, KeepFree: 3 << 20, Free: 4 << 20, Waiting: 2, Since: &at},
 		Space:     control.Space{Capacity: 1 << 50, Used: 1234567, Files: 7, Dirs: 2},
-		Conflicts: []control.Conflict{{Path: "/b", Kept: "/c/conflicts/b", Size: 3 << 20, Time: at}},
+		Conflicts: []control.Conflict{{Path: "/b", Why: "was not safe on the disk when the system went down", Kept: "/c/conflicts/b", Size: 3 << 20, Time: at}},
 		Requests: control.Requests{ByKind: map[string]control.RequestKind{"put": {Count: 1234, Errors: 2, BytesIn: 1, BytesOut: 2, P50ms: 3, P99ms: 4}, "list": {Count: 1}},
 			InFlight: 1},
+		Claim:  &control.Claim{State: "held", Since: at, Host: "h", PID: 7, Started: at, Renewed: at},
 		Hidden: 6, Foreign: 3, Unsure: 7,
 		Errors: []control.LogLine{{Time: at, Level: "warn", Message: "refused"}},
 	}
@@ -68,11 +69,20 @@ func TestJSONOfStatusKeepsItsNames(t *testing.T) {
       "conflicts": [
         {
           "path": "/b",
+          "why": "was not safe on the disk when the system went down",
           "kept": "/c/conflicts/b",
           "size": 3145728,
           "time": "2030-01-02T03:04:05Z"
         }
       ],
+      "claim": {
+        "state": "held",
+        "since": "2030-01-02T03:04:05Z",
+        "host": "h",
+        "pid": 7,
+        "started": "2030-01-02T03:04:05Z",
+        "renewed": "2030-01-02T03:04:05Z"
+      },
       "cache": {
         "size": 1073741824,
         "max_size": 10737418240,
@@ -146,6 +156,7 @@ func TestStatusForPeople(t *testing.T) {
 	s := full()
 	since := s.Since.Local().Format(time.DateTime)
 	want := "  state     mounted, read-only, since " + since + " (1m0s), pid 7\n" +
+		"  claim     held, renewed 1m0s ago\n" +
 		"  waiting   3 files, 3.0 MiB, the oldest for 1m0s; 2 uploading\n" +
 		"  stuck     /a: access denied (5 tries in 1m0s)\n" +
 		"  kept      1 scratch files, 2.0 MiB (12 since the mount), 3 lazy changes wait (34)\n" +

@@ -45,6 +45,7 @@ func mountText(b *bytes.Buffer, s control.Status, now time.Time) {
 		state += ", read-only"
 	}
 	line(b, "state", fmt.Sprintf("%s, since %s (%s), pid %d", state, s.Since.Local().Format(time.DateTime), age(now, s.Since), s.PID))
+	claimText(b, s.Claim, now)
 	line(b, "waiting", waitingText(s.Pending, now))
 	for _, p := range s.Stuck {
 		line(b, "stuck", fmt.Sprintf("%s: %s (%d tries in %s)", p.Path, p.Error, p.Tries, age(now, p.Since)))
@@ -54,7 +55,7 @@ func mountText(b *bytes.Buffer, s control.Status, now time.Time) {
 			humanize.Comma(s.Kept.ScratchSeen), humanize.Comma(int64(s.Kept.Lazy)), humanize.Comma(s.Kept.LazySeen)))
 	}
 	for _, c := range s.Conflicts {
-		line(b, "conflict", fmt.Sprintf("%s: was not safe on the disk when the system went down; %s are kept in %s", c.Path, bytesText(c.Size), c.Kept))
+		line(b, "conflict", fmt.Sprintf("%s: %s; %s are kept in %s", c.Path, c.Why, bytesText(c.Size), c.Kept))
 	}
 	line(b, "cache", cacheText(s.Cache))
 	line(b, "staged", stageText(s.Stage, now))

@@ -22,6 +22,7 @@ type Settings struct {
 	FileMode, DirMode   uint32 // permission bits; 0: from Umask. See Modes.
 	AllowOther          bool
 	ReadOnly            bool
+	TakeOver, Force     bool     // of the claim on the store; Force only with TakeOver
 	Profile             string   // empty or a name of Profiles
 	Attributes          string   // AttributesFull or AttributesListed
 	Scratch, Lazy       []string // as pathrule.Parse takes them
@@ -118,6 +119,8 @@ type Option struct {
 func (s *Settings) Options() []Option {
 	return []Option{
 		{"read-only", "r", "take no changes", toggle{&s.ReadOnly}},
+		{"take-over", "", "take the store from a mount that is gone for good, after watching for three minutes that it is silent", toggle{&s.TakeOver}},
+		{"force", "", "with --take-over: at once. A mount that is alive has lost what it has not stored", toggle{&s.Force}},
 		{"allow-other", "", "let other users of this machine in; permissions are checked", toggle{&s.AllowOther}},
 		{"uid", "", "owner of what the store names no owner for", userID(&s.UID)},
 		{"gid", "", "group of what the store names no group for", groupID(&s.GID)},

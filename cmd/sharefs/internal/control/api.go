@@ -52,6 +52,7 @@ type Status struct {
 	Kept     Kept      `json:"kept"`
 	// Conflicts are kept for a person to look at.
 	Conflicts []Conflict `json:"conflicts"`
+	Claim     *Claim     `json:"claim,omitempty"` // nil: a read-only mount has none
 	Cache     Cache      `json:"cache"`
 	Stage     Stage      `json:"stage"`
 	Space     Space      `json:"space"`
@@ -87,9 +88,22 @@ type Kept struct {
 	LazySeen     int64 `json:"lazy_seen"`
 }
 
-// Conflict is content that was not safe on the disk when the system went down. The file has what the store has instead.
+// Claim is the mount's claim on the store: nobody else changes it. It is held; or unsure, when it could not be renewed
+// for too long and nothing is stored until it is; or lost, to the holder that is named then.
+type Claim struct {
+	State   string    `json:"state"`
+	Since   time.Time `json:"since"` // of the state
+	Host    string    `json:"host"`  // of the holder, as pid, started and renewed
+	PID     int       `json:"pid"`
+	Started time.Time `json:"started"`
+	Renewed time.Time `json:"renewed"`
+	Problem string    `json:"problem,omitempty"` // why it was not renewed at the last try
+}
+
+// Conflict is content that could not be stored. The file has what the store has instead.
 type Conflict struct {
 	Path string    `json:"path"` // of the file
+	Why  string    `json:"why"`  // it was not stored
 	Kept string    `json:"kept"` // where the content is, a note beside it
 	Size int64     `json:"size"` // bytes
 	Time time.Time `json:"time"` // when it was put there

@@ -56,6 +56,8 @@ type Report struct {
 	Foreign   int64 // objects of others that were replaced or deleted
 	Unsure    int   // directories that are still to be listed once more
 	Conflicts []control.Conflict
+	ReadOnly  bool // for whatever reason
+	Claim     *control.Claim
 }
 
 // Host is what a daemon needs of the machine it runs on.

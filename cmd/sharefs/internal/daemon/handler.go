@@ -15,7 +15,7 @@ func (d *Daemon) Status() control.Status {
 	d.mu.Lock()
 	state := d.state
 	d.mu.Unlock()
-	return control.Status{Entry: d.entry, State: state, ReadOnly: d.ro, Pending: r.Pending, Stuck: r.Stuck, Kept: r.Kept, Conflicts: r.Conflicts, Cache: r.Cache, Stage: r.Stage, Space: r.Space,
+	return control.Status{Entry: d.entry, State: state, ReadOnly: d.ro || r.ReadOnly, Claim: r.Claim, Pending: r.Pending, Stuck: r.Stuck, Kept: r.Kept, Conflicts: r.Conflicts, Cache: r.Cache, Stage: r.Stage, Space: r.Space,
 		Requests: r.Requests, Hidden: r.Hidden, Foreign: r.Foreign, Unsure: r.Unsure, Errors: d.host.Errors()}
 }
 
