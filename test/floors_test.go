@@ -153,11 +153,11 @@ var floors = []floor{
 		want: needs{servers.Get: span{1, 2}}, fetched: shareSize,
 	},
 	{
-		// One of each directory: 10 of the shares and 3 above them.
+		// One for each thousand keys, one of the top, and two of each level below, until they are seen to be crawled.
 		name:    "crawl of 10 shares, nothing known: names and sizes",
 		prepare: func(n *node) { n.forget() },
 		do:      func(n *node) { n.list() },
-		want:    needs{servers.List: upTo(13)},
+		want:    needs{servers.List: upTo(6)},
 	},
 	{
 		name: "the same: leases",

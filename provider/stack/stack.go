@@ -2,9 +2,9 @@
 //
 // From the store outwards: the driver; faulty, in tests, as part of it; observe, which so counts every attempt as a
 // request; prefix, so that all above speak of keys of the mount; limit, so that what waits to be repeated holds no place;
-// retry; and, outermost, the check of arguments, which
-// drivers rely on: keys by provider.CheckKey, metadata by provider.CheckMetadata, and what a request's fields allow.
-// A request that does not pass costs nothing.
+// retry; listahead, which makes one listing of many; and, outermost, the check of arguments, which drivers rely on: keys
+// by provider.CheckKey, metadata by provider.CheckMetadata, and what a request's fields allow. A request that does not
+// pass costs nothing.
 package stack
 
 import (
@@ -15,6 +15,7 @@ import (
 	"sharefs/provider"
 	"sharefs/provider/faulty"
 	"sharefs/provider/limit"
+	"sharefs/provider/listahead"
 	"sharefs/provider/observe"
 	"sharefs/provider/prefix"
 	"sharefs/provider/retry"
@@ -63,7 +64,7 @@ func New(driver provider.Provider, opts Options) (*Stack, error) {
 		opts.Retry.Logger = opts.Logger
 	}
 	s.limited = limit.New(below, opts.Limit)
-	s.top = retry.New(s.limited, opts.Retry)
+	s.top = listahead.New(retry.New(s.limited, opts.Retry))
 	s.caps = s.top.Capabilities()
 	return s, nil
 }
