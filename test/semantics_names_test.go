@@ -45,6 +45,10 @@ var namesSection = map[string]statement{
 	}, see: []string{"fusefs/tree.TestNamesThatCannotBeKeys"}},
 	"N2": {do: func(t *testing.T, p *place) {
 		fails(t, "256 bytes", os.WriteFile(p.path(strings.Repeat("n", 256)), nil, 0o644), unix.ENAMETOOLONG)
+		fails(t, "255 bytes that are escaped", os.WriteFile(p.path(strings.Repeat("\xff", 255)), nil, 0o644), unix.ENAMETOOLONG)
+		if p.m.Store.Kind == harness.MinIO {
+			fails(t, "a directory of 247 bytes", os.Mkdir(p.path(strings.Repeat("m", 247)), 0o755), unix.ENAMETOOLONG)
+		}
 		limit := 1024
 		if p.m.Store.Kind == harness.File {
 			limit = unix.PathMax - 1

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"syscall"
+	"time"
 
 	"sharefs/fusefs/stage"
 )
@@ -14,6 +15,8 @@ const DefaultCapacity = 1 << 50
 const (
 	// spaceBlock is the unit of statfs, in bytes.
 	spaceBlock = 4096
+	// quotaPatience is how long a mount waits for the store to tell its quota.
+	quotaPatience = 5 * time.Second
 	// spaceInodes is how many inodes statfs shows in all: nothing bounds them.
 	spaceInodes = 1 << 40
 )
@@ -33,9 +36,11 @@ func (t *Tree) capacityOf(ctx context.Context) int64 {
 	capacity := t.o.Capacity
 	if capacity <= 0 {
 		capacity = DefaultCapacity
+		ctx, cancel := context.WithTimeout(ctx, quotaPatience)
+		defer cancel()
 		u, err := t.store.Usage(ctx)
 		if err != nil {
-			t.o.Logger.Warn("the store does not tell its quota", "err", err)
+			t.o.Logger.Warn("the store does not tell its quota: no bound is known until the next mount", "err", err)
 		} else if u.Quota >= 0 {
 			capacity = u.Quota
 		}
