@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -168,8 +169,9 @@ func (m *Mount) mount() {
 }
 
 // TryMount mounts again, with the same cache directory, and returns the error when that fails or the daemon ends at once.
-func (m *Mount) TryMount() error {
-	args := append([]string{"mount", "--cache-dir", m.CacheDir, "--log-file", m.logFile()}, m.args...)
+// more are flags for this time.
+func (m *Mount) TryMount(more ...string) error {
+	args := append([]string{"mount", "--cache-dir", m.CacheDir, "--log-file", m.logFile()}, append(slices.Clone(m.args), more...)...)
 	if _, err := m.Sharefs(append(args, m.Store.URL, m.Dir)...); err != nil {
 		return err
 	}
@@ -222,8 +224,14 @@ type Status struct {
 		ScratchSeen  int64 `json:"scratch_seen"`
 		LazySeen     int64 `json:"lazy_seen"`
 	} `json:"kept"`
+	ReadOnly bool `json:"read_only"`
+	Claim    struct {
+		State string `json:"state"`
+		PID   int    `json:"pid"`
+	} `json:"claim"`
 	Conflicts []struct {
 		Path string `json:"path"`
+		Why  string `json:"why"`
 		Kept string `json:"kept"`
 		Size int64  `json:"size"`
 	} `json:"conflicts"`
@@ -380,13 +388,36 @@ func (m *Mount) Remount() {
 	m.mount()
 }
 
-// RemountEmpty mounts again with an empty cache directory, as on another machine.
+// RemountEmpty mounts again with an empty cache directory, as on another machine, which takes the store over if the last
+// daemon was killed.
 func (m *Mount) RemountEmpty() {
 	m.tb.Helper()
 	if err := os.RemoveAll(m.CacheDir); err != nil {
 		m.tb.Fatal(err)
 	}
-	m.mount()
+	if err := m.TryMount("--take-over", "--force"); err != nil {
+		m.tb.Fatal(err)
+	}
+}
+
+// PID returns the process id of the daemon.
+func (m *Mount) PID() int { return m.pid }
+
+// Signal sends the daemon a signal after which it lives on.
+func (m *Mount) Signal(s unix.Signal) {
+	m.tb.Helper()
+	if err := unix.Kill(m.pid, s); err != nil {
+		m.tb.Fatalf("the daemon cannot be sent %v: %v", s, err)
+	}
+}
+
+// Leave unmounts and leaves what is not stored in the cache directory.
+func (m *Mount) Leave() {
+	m.tb.Helper()
+	if _, err := m.Sharefs("umount", "--no-wait", m.Dir); err != nil {
+		m.tb.Fatal(err)
+	}
+	m.wait()
 }
 
 // Path returns the path of a name in the mount.
