@@ -56,7 +56,7 @@ func TestSoakALargeDirectoryIsReadWhileItChanges(t *testing.T) {
 		}
 	}
 	m := harness.NewMount(t, s)
-	fd, err := unix.Open(m.Path("big"), unix.O_RDONLY|unix.O_DIRECTORY, 0)
+	fd, err := unix.Open(m.Path("big"), unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -175,7 +175,7 @@ var storeSection = map[string]statement{
 			t.Errorf("of the empty directory the store has %+v", tree[p.dir+"/empty"])
 		}
 	}, see: []string{"test.TestFilesAreNamedAsObjectsAndCarryTheirAttributes"}},
-	"O2": {see: []string{"fusefs/tree.TestWhatChangedWhileNothingWasMountedIsSeen", "fusefs/tree.TestAForeignChangeIsSeenByTheNextOpen", "test.TestALargeFileWhoseObjectWasChangedBehindIsNotMixed"}},
+	"O2": {see: []string{"fusefs/tree.TestReconcileSeesWhatChangedWhileNothingWasMounted", "test.TestWhatAnotherProgramChangedIsSeenAfterReconcile", "fusefs/tree.TestAForeignChangeIsSeenByTheNextOpen", "test.TestALargeFileWhoseObjectWasChangedBehindIsNotMixed"}},
 	"O3": {see: []string{"fusefs/tree.TestForeignKeysThatAreNoPathsAreHidden"}},
 	"O4": {see: []string{"fusefs/tree.TestReadOnlyRefusesChanges", "fusefs.TestReadOnlyMountRefusesChanges"}},
 }

@@ -98,10 +98,14 @@ func TestDfIsExact(t *testing.T) {
 			crashWhileWriting(t, m)
 			m.Unmount()
 			m.RemountEmpty()
+			checkSpace(t, m, "with an empty cache")
+			filled := harness.NewStore(t, kind) // by another program
+			filled.Seed(t, "theirs", false, make([]byte, 5000))
+			m = harness.NewMount(t, filled, "--capacity", "8MiB")
 			if s := m.Status().Space; s.Counted {
 				t.Errorf("before anybody has looked into a directory status says %+v", s)
 			}
-			checkSpace(t, m, "with an empty cache")
+			checkSpace(t, m, "of another program's files")
 		})
 	}
 }

@@ -61,7 +61,7 @@ type checkpointRow struct {
 	GID      uint32            `json:"g"`
 	Times    [3]int64          `json:"t"` // atime, mtime, ctime in ns since 1970
 	Size     int64             `json:"s,omitempty"`
-	Target   string            `json:"l,omitempty"`
+	Target   []byte            `json:"l,omitempty"` // any bytes
 	Xattrs   map[string][]byte `json:"x,omitempty"`
 	Foreign  provider.Metadata `json:"f,omitempty"`
 	Type     string            `json:"c,omitempty"`
@@ -217,7 +217,7 @@ func toCheckpoint(n *catalog.Inode, key string) (checkpointRow, bool) {
 		return checkpointRow{}, false
 	}
 	return checkpointRow{Key: key, Stored: n.Key != "", Mode: n.Mode, UID: n.UID, GID: n.GID,
-		Times: [3]int64{n.Atime.UnixNano(), n.Mtime.UnixNano(), n.Ctime.UnixNano()}, Size: n.StoredSz, Target: n.Target,
+		Times: [3]int64{n.Atime.UnixNano(), n.Mtime.UnixNano(), n.Ctime.UnixNano()}, Size: n.StoredSz, Target: []byte(n.Target),
 		Xattrs: n.Xattrs, Foreign: n.Foreign, Type: n.ContentType, Version: n.Version, Revision: n.Revision}, true
 }
 
@@ -303,7 +303,7 @@ func (t *Tree) importRow(tx *catalog.Tx, dirs map[string]uint64, r checkpointRow
 	case provider.ModeDir:
 		dirs[r.Key] = row.Ino
 	case provider.ModeSymlink:
-		row.Target, row.Size, row.StoredSz = r.Target, int64(len(r.Target)), r.Size
+		row.Target, row.Size, row.StoredSz = string(r.Target), int64(len(r.Target)), r.Size
 	case provider.ModeFile:
 		row.Size, row.StoredSz = r.Size, r.Size
 		if row.Content, err = tx.NewID(); err != nil {

@@ -51,7 +51,7 @@ func furnish(t *testing.T, m *mount, links bool) {
 		ino, err := m.walk(dir)
 		must(t, err)
 		if links {
-			_, err = m.Symlink(ctx, Caller{}, ino, "link", "f1")
+			_, err = m.Symlink(ctx, Caller{}, ino, "link", "f1\xff")
 			must(t, err)
 		}
 		at := time.Unix(1_600_000_000+int64(d), 0)
@@ -69,7 +69,8 @@ func (m *mount) attrs() string {
 		must(m.tb, m.ReadDir(ctx, ino, 0, func(e DirEntry) bool {
 			a, err := m.GetAttr(ctx, e.Ino)
 			must(m.tb, err)
-			fmt.Fprintf(&b, "%s/%s %o %d %d %d %d\n", path, e.Name, a.Mode, a.UID, a.GID, a.Size, a.Mtime.UnixNano())
+			target, _ := m.Readlink(ctx, e.Ino)
+			fmt.Fprintf(&b, "%s/%s %o %d %d %d %d %q\n", path, e.Name, a.Mode, a.UID, a.GID, a.Size, a.Mtime.UnixNano(), target)
 			return true
 		}))
 		must(m.tb, m.ReadDir(ctx, ino, 0, func(e DirEntry) bool {
