@@ -11,14 +11,21 @@ import (
 // kept reports whether a tree keeps attributes of this name. Others are not stored, since they would not be enforced:
 // EOPNOTSUPP. That costs no more than the answer: the kernel asks for security.capability by itself before it changes a
 // file, and programs like ls, who ask for labels and access control lists, take it as the answer for the whole mount.
-func kept(name string) bool { return strings.HasPrefix(name, "user.") }
-
-const notKept = fuse.Status(syscall.EOPNOTSUPP)
+func kept(name string) fuse.Status {
+	const user = "user."
+	switch {
+	case name == user:
+		return fuse.EINVAL
+	case !strings.HasPrefix(name, user):
+		return fuse.Status(syscall.EOPNOTSUPP)
+	}
+	return fuse.OK
+}
 
 // GetXAttr answers getxattr(2), with the size alone when dest is empty.
 func (r *rawFS) GetXAttr(interrupt <-chan struct{}, h *fuse.InHeader, name string, dest []byte) (uint32, fuse.Status) {
-	if !kept(name) {
-		return 0, notKept
+	if status := kept(name); status != fuse.OK {
+		return 0, status
 	}
 	req := r.begin(opGetXattr, interrupt, h)
 	defer req.end()
@@ -46,8 +53,8 @@ func (r *rawFS) ListXAttr(interrupt <-chan struct{}, h *fuse.InHeader, dest []by
 
 // SetXAttr answers setxattr(2). The value is copied: the request's memory is used again.
 func (r *rawFS) SetXAttr(interrupt <-chan struct{}, in *fuse.SetXAttrIn, name string, value []byte) fuse.Status {
-	if !kept(name) {
-		return notKept
+	if status := kept(name); status != fuse.OK {
+		return status
 	}
 	req := r.begin(opSetXattr, interrupt, &in.InHeader)
 	defer req.end()
@@ -56,8 +63,8 @@ func (r *rawFS) SetXAttr(interrupt <-chan struct{}, in *fuse.SetXAttrIn, name st
 
 // RemoveXAttr answers removexattr(2).
 func (r *rawFS) RemoveXAttr(interrupt <-chan struct{}, h *fuse.InHeader, name string) fuse.Status {
-	if !kept(name) {
-		return notKept
+	if status := kept(name); status != fuse.OK {
+		return status
 	}
 	req := r.begin(opRemoveXattr, interrupt, h)
 	defer req.end()
