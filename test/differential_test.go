@@ -158,7 +158,7 @@ func described(path string) string {
 // and compares the answers and what came of them.
 func TestSoakCallsAreAnsweredAsOnADisk(t *testing.T) {
 	t.Parallel()
-	steps := soak.Count(3000, 200_000)
+	steps := soak.Count(2000, 100_000)
 	soak.Record(t, "calls by four users", steps)
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
