@@ -26,20 +26,13 @@ const (
 	ListUploads    Request = "UPLOAD list"
 	CreateBucket   Request = "BUCKET create"
 	HeadBucket     Request = "BUCKET head"
-	Claim          Request = "CLAIM" // of sharefs on a store: each of its requests, whatever its kind
 	Other          Request = "other"
 )
-
-// claims is what keys of claims contain.
-const claims = ".sharefs/claim-"
 
 // classify tells the kind of a request with a path-style address.
 func classify(r *http.Request) Request {
 	_, key, _ := strings.Cut(strings.TrimPrefix(r.URL.Path, "/"), "/")
 	query := r.URL.Query()
-	if strings.Contains(key, claims) || strings.HasSuffix(query.Get("prefix"), claims) {
-		return Claim
-	}
 	if key == "" {
 		return classifyBucket(r)
 	}
