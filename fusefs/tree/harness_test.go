@@ -108,6 +108,12 @@ func (m *mount) close() {
 	}
 }
 
+// end closes the tree and takes its cache directory away: one test may open many.
+func (m *mount) end() {
+	_ = m.Tree.Close()
+	_ = os.RemoveAll(m.opts.CacheDir)
+}
+
 // crash opens a copy of the cache directory as it is now, and gives up the old one.
 func (m *mount) crash() *mount {
 	m.t.Helper()
@@ -121,7 +127,7 @@ func (m *mount) crash() *mount {
 		m.t.Fatalf("cp: %v: %s", err, out)
 	}
 	o := m.opts
-	_ = m.Tree.Close()
+	m.end()
 	o.CacheDir = dir
 	return m.again(o)
 }

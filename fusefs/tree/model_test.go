@@ -209,7 +209,7 @@ func TestSoakTreeIsAFilesystem(t *testing.T) {
 				// A request that got no answer is waited for so long as a third of the timeout.
 				m := openTree(t, failing, Options{IOTimeout: 1500 * time.Millisecond})
 				m.t = rt
-				defer func() { m.Tree.Close() }()
+				defer func() { m.end() }()
 				want := model{}
 				serial := 0
 				path := rapid.SampledFrom(paths)
