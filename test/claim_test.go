@@ -262,9 +262,9 @@ func TestSoakWhatAClaimCosts(t *testing.T) {
 			t.Errorf("an unmount with nothing to store took %v and %v, want 1 to release the claim", counts, own)
 		}
 	}
-	mount(2) // LIST, PUT
+	mount(3) // LIST, PUT, and a LIST for a checkpoint, for nothing is known
 	unmount()
-	mount(3)                           // LIST, GET, PUT
+	mount(4)                           // and a GET of the claim
 	time.Sleep(500 * time.Millisecond) // what a mount asks when it begins
 	proxy.Reset()
 	time.Sleep(idle) // that nothing else is asked is the subject
