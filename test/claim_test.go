@@ -67,7 +67,7 @@ func TestSoakAStoppedHolderSendsNothing(t *testing.T) {
 			t.Parallel()
 			store := harness.NewStore(t, kind)
 			behind, proxy := store.Behind(t)
-			m := harness.PrepareMount(t, behind, "--writeback", "20ms")
+			m := harness.PrepareMount(t, behind, "--writeback", "20ms", "--lazy", "same=1h") // not under way when it is stopped
 			other := harness.PrepareMount(t, store)
 			long := 0 * time.Second
 			if soak.Long() {
