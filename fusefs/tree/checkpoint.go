@@ -221,10 +221,20 @@ func toCheckpoint(n *catalog.Inode, key string) (checkpointRow, bool) {
 		Xattrs: n.Xattrs, Foreign: n.Foreign, Type: n.ContentType, Version: n.Version, Revision: n.Revision}, true
 }
 
-// restore fills an empty catalog from the newest checkpoint, if there is one. What a checkpoint cannot give is asked of the store later.
-func (t *Tree) restore(ctx context.Context) error {
-	if u := t.cat.Usage(); u.Files+u.Dirs > 0 || t.o.Attributes != AttributesFull {
+// restore fills a catalog that knows nothing from the newest checkpoint, if there is one. A catalog that knows that there is
+// nothing, or what is to be deleted, does not need it. What a checkpoint cannot give is asked of the store later.
+func (t *Tree) restore(ctx context.Context, how trust) error {
+	if u := t.cat.Usage(); how != trustNothing || u.Files+u.Dirs > 0 || t.o.Attributes != AttributesFull {
 		return nil
+	}
+	pending := 0
+	err := t.cat.View(func(tx *catalog.Tx) error {
+		sum, err := tx.PendingSummary()
+		pending = sum.Items
+		return err
+	})
+	if err != nil || pending > 0 {
+		return err
 	}
 	keys, err := t.checkpoints(ctx)
 	if err != nil || len(keys) == 0 {

@@ -344,3 +344,24 @@ func TestForeignChangesAreReportedWhereTheStoreChecksNothing(t *testing.T) {
 		t.Errorf("%d HEADs for one change", n)
 	}
 }
+
+// TestAnEmptyStoreStaysEmpty: a checkpoint of what there was before is not believed by a catalog that knows better.
+func TestAnEmptyStoreStaysEmpty(t *testing.T) {
+	for name, leave := range map[string]func(*mount) *mount{
+		"killed":    (*mount).crash,
+		"remounted": func(m *mount) *mount { m.close(); return m.again(m.opts) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			m := openTree(t, mem.New(mem.Options{Capabilities: s3like()}), Options{})
+			must(t, m.write("f", "1"))
+			m.flush()
+			must(t, m.Checkpoint(ctx, true), m.rm("f"))
+			m.flush()
+			m = leave(m)
+			defer m.close()
+			if got := m.show(); len(got) > 0 {
+				t.Errorf("%q", got)
+			}
+		})
+	}
+}

@@ -215,15 +215,15 @@ func Open(ctx context.Context, o Options) (_ *Tree, err error) {
 	if err := t.recover(); err != nil {
 		return nil, err
 	}
-	if err := t.restore(ctx); err != nil {
+	how := t.judge()
+	if err := t.doubt(how); err != nil {
+		return nil, err
+	}
+	if err := t.restore(ctx, how); err != nil {
 		if ctx.Err() != nil || t.cat.Broken() != nil {
 			return nil, err
 		}
 		o.Logger.Warn("modes, owners and times are asked of each object, for want of a checkpoint", "err", err)
-	}
-	how := t.judge()
-	if err := t.doubt(how); err != nil {
-		return nil, err
 	}
 	t.commit = commit.New(t.store, t.cat, t, commit.Options{Writeback: o.Writeback, WritebackMax: o.WritebackMax,
 		Parallel: o.Parallel, Attributes: o.Attributes == AttributesFull, CheckForeign: o.CheckForeign, DirMode: o.DirMode, UID: o.UID, GID: o.GID,
