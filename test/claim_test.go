@@ -264,7 +264,7 @@ func TestSoakWhatAClaimCosts(t *testing.T) {
 	}
 	mount(3) // LIST, PUT, and a LIST for a checkpoint, for nothing is known
 	unmount()
-	mount(4)                           // and a GET of the claim
+	mount(3)                           // LIST, GET, PUT
 	time.Sleep(500 * time.Millisecond) // what a mount asks when it begins
 	proxy.Reset()
 	time.Sleep(idle) // that nothing else is asked is the subject
