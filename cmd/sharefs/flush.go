@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"os"
 
 	"github.com/spf13/cobra"
@@ -16,21 +17,7 @@ func newFlush() *cobra.Command {
 		Long:              "flush returns when everything that was changed before is in the store. When the store refuses something it fails and says what.",
 		Args:              arguments(1, 1, "one argument: DIR"),
 		ValidArgsFunction: completeMounts,
-		RunE: func(cmd *cobra.Command, args []string) error {
-			rt, err := runtimeOf(cmd)
-			if err != nil {
-				return err
-			}
-			ctx, cancel := untilInterrupted()
-			defer cancel()
-			p, err := findPlace(rt, args[0])
-			if err != nil {
-				return err
-			}
-			d, err := p.alive(ctx)
-			if err != nil {
-				return err
-			}
+		RunE: withDaemon(func(ctx context.Context, d *control.Daemon) error {
 			bar := newProgress(os.Stderr)
 			out, err := d.Flush(ctx, bar.show)
 			bar.end()
@@ -41,6 +28,6 @@ func newFlush() *cobra.Command {
 				return exit.Errorf(exit.NotStored, "%s: %s", d.Dir, notStored(out))
 			}
 			return nil
-		},
+		}),
 	}
 }

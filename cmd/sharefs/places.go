@@ -90,6 +90,34 @@ func (p place) alive(ctx context.Context) (*control.Daemon, error) {
 	return nil, exit.Errorf(exit.NoMount, "the daemon of %s is not in the runtime directories that this command looks into: give --%s as it was given to mount", p.dir, runtimeDirFlag)
 }
 
+// withDaemon runs f with the daemon of the mount that the argument names, until it is interrupted.
+func withDaemon(f func(ctx context.Context, d *control.Daemon) error) func(*cobra.Command, []string) error {
+	return withPlace(func(ctx context.Context, p place) error {
+		d, err := p.alive(ctx)
+		if err != nil {
+			return err
+		}
+		return f(ctx, d)
+	})
+}
+
+// withPlace runs f with the place that the argument names.
+func withPlace(f func(ctx context.Context, p place) error) func(*cobra.Command, []string) error {
+	return func(cmd *cobra.Command, args []string) error {
+		rt, err := runtimeOf(cmd)
+		if err != nil {
+			return err
+		}
+		ctx, cancel := untilInterrupted()
+		defer cancel()
+		p, err := findPlace(rt, args[0])
+		if err != nil {
+			return err
+		}
+		return f(ctx, p)
+	}
+}
+
 // completeMounts offers the mountpoints to the shell.
 func completeMounts(cmd *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
 	if len(args) > 0 {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"time"
@@ -8,6 +9,7 @@ import (
 	"github.com/dustin/go-humanize"
 	"github.com/spf13/cobra"
 
+	"sharefs/cmd/sharefs/internal/control"
 	"sharefs/cmd/sharefs/internal/exit"
 )
 
@@ -19,21 +21,7 @@ func newReconcile() *cobra.Command {
 another program has added, changed or deleted is seen in the mount when it returns. What waits to be stored stays as it is.`,
 		Args:              arguments(1, 1, "one argument: DIR"),
 		ValidArgsFunction: completeMounts,
-		RunE: func(cmd *cobra.Command, args []string) error {
-			rt, err := runtimeOf(cmd)
-			if err != nil {
-				return err
-			}
-			ctx, cancel := untilInterrupted()
-			defer cancel()
-			p, err := findPlace(rt, args[0])
-			if err != nil {
-				return err
-			}
-			d, err := p.alive(ctx)
-			if err != nil {
-				return err
-			}
+		RunE: withDaemon(func(ctx context.Context, d *control.Daemon) error {
 			next := time.Now().Add(lineEvery)
 			found, err := d.Reconcile(ctx, func(objects int64) {
 				if now := time.Now(); now.After(next) {
@@ -50,7 +38,7 @@ another program has added, changed or deleted is seen in the mount when it retur
 			fmt.Printf("%s objects, %s, compared in %.1f s: %s\n", humanize.Comma(found.Objects), bytesText(found.Bytes), found.Seconds,
 				differText(found.Directories))
 			return nil
-		},
+		}),
 	}
 }
 

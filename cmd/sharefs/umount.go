@@ -26,17 +26,7 @@ at once and says what is left; that is kept in the cache directory, and the next
 is gone is detached. ^C ends the waiting, and the mount stays.`,
 		Args:              arguments(1, 1, "one argument: DIR"),
 		ValidArgsFunction: completeMounts,
-		RunE: func(cmd *cobra.Command, args []string) error {
-			rt, err := runtimeOf(cmd)
-			if err != nil {
-				return err
-			}
-			ctx, cancel := untilInterrupted()
-			defer cancel()
-			p, err := findPlace(rt, args[0])
-			if err != nil {
-				return err
-			}
+		RunE: withPlace(func(ctx context.Context, p place) error {
 			if (p.daemon == nil || !p.daemon.Alive) && fusefs.IsDead(ctx, p.dir) {
 				return detachDead(p)
 			}
@@ -45,7 +35,7 @@ is gone is detached. ^C ends the waiting, and the mount stays.`,
 				return err
 			}
 			return umount(ctx, d, noWait)
-		},
+		}),
 	}
 	cmd.Flags().BoolVar(&noWait, "no-wait", false, "unmount at once, leave what is not stored to the next mount")
 	return cmd
