@@ -36,6 +36,8 @@ The exit code is 5 when a file cannot be stored or another mount has taken the s
              wait for room), stalled (they fail), since (a time)
   space      capacity, used (bytes), files, directories: what files have in the store, which df shows in blocks; counted (false:
              directories that were not listed yet may hold more)
+  hidden_keys  keys of the store that are no path, and not shown; foreign: objects that another program had changed, found when
+             they were replaced or deleted; unsure: directories to be listed once more, because another program has changed them
   requests   by_kind (by name: count, errors, bytes_in, bytes_out, p50_ms, p99_ms), in_flight
   errors     list of time, level, message: the last warnings and errors
   problem    why a silent or dead mount is one`,

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
@@ -108,7 +109,7 @@ func (t *Tree) writeCheckpoint(ctx context.Context, seq uint64) (err error) {
 	if n := len(old); n > 0 {
 		next = checkpointNumber(old[n-1]) + 1
 	}
-	f, err := os.CreateTemp(t.o.CacheDir, "checkpoint-")
+	f, err := os.OpenFile(filepath.Join(t.o.CacheDir, "checkpoint"), os.O_CREATE|os.O_TRUNC|os.O_RDWR, 0o600) // one, if a kill leaves it
 	if err != nil {
 		return err
 	}

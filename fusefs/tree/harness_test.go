@@ -173,6 +173,13 @@ func (m *mount) crash() *mount {
 	if out, err := exec.Command("cp", "-a", m.opts.CacheDir+"/.", dir).CombinedOutput(); err != nil {
 		m.t.Fatalf("cp: %v: %s", err, out)
 	}
+	if m.Tree.claim != nil { // who is killed does not release it
+		gone, cancel := context.WithCancel(ctx)
+		cancel()
+		if err := m.Tree.claim.Release(gone); err == nil {
+			m.t.Fatal("a claim was released in no time")
+		}
+	}
 	o := m.opts
 	m.end()
 	o.CacheDir = dir

@@ -37,6 +37,7 @@ func (t *Tree) compareInBackground(how trust) {
 	if u.Files == 0 && u.Dirs == 0 { // nothing is known
 		return
 	}
+	t.uncompared.Store(true)
 	t.wg.Go(func() {
 		for wait := time.Second; ; wait = min(2*wait, time.Minute) {
 			found, err := t.Reconcile(t.ctx, nil)
@@ -44,6 +45,7 @@ func (t *Tree) compareInBackground(how trust) {
 				return
 			}
 			if err == nil {
+				t.uncompared.Store(false)
 				t.o.Logger.Info("the catalog has been compared with the store", "objects", found.Objects, "directories_that_differ", found.Directories,
 					"took", found.Duration.Round(time.Millisecond))
 				return
@@ -83,8 +85,32 @@ func (t *Tree) judge() trust {
 	switch {
 	case t.before == nil || t.superseded:
 		return trustNothing
-	case t.before.Released && t.before.Token == t.last.Token && !t.o.CheckForeign:
+	case t.before.Released && t.before.Token == t.last.Token && !t.o.CheckForeign && !t.wasUnsure():
 		return trustAll
 	}
 	return trustChecked
+}
+
+// unsureNumber is the name of the number that says that the last mount ended before all that it doubted was looked at.
+const unsureNumber = "unsure"
+
+func (t *Tree) wasUnsure() bool {
+	var n uint64
+	err := t.cat.View(func(tx *catalog.Tx) (err error) {
+		n, err = tx.Number(unsureNumber)
+		return err
+	})
+	return err != nil || n != 0
+}
+
+// noteUnsure keeps for the next mount whether something is doubted still. It comes last, when nothing changes any more.
+func (t *Tree) noteUnsure() error {
+	now := uint64(0)
+	if t.uncompared.Load() || t.Suspects() > 0 {
+		now = 1
+	}
+	if was := t.wasUnsure(); was == (now != 0) {
+		return nil
+	}
+	return t.cat.Update(func(tx *catalog.Tx) error { return tx.SetNumber(unsureNumber, now) })
 }

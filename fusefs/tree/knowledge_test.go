@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"sharefs/provider"
+	"sharefs/provider/faulty"
 	"sharefs/provider/mem"
 	"sharefs/provider/observe"
 )
@@ -363,5 +364,34 @@ func TestAnEmptyStoreStaysEmpty(t *testing.T) {
 				t.Errorf("%q", got)
 			}
 		})
+	}
+}
+
+// TestADoubtOutlivesAMount: a mount after a kill that ends before it could compare leaves that to the next one.
+func TestADoubtOutlivesAMount(t *testing.T) {
+	store := mem.New(mem.Options{Capabilities: s3like()})
+	faults := faulty.New(store, faulty.Options{})
+	m := openTree(t, faults, Options{})
+	must(t, m.mkdir("d"), m.write("d/f", "1"))
+	m.flush()
+	heal := faults.Add(faulty.Rule{Ops: []string{"list"}, Kind: provider.KindUnavailable})
+	m = m.crash()
+	m.close()
+	m = m.again(m.opts) // released in good order
+	_, err := store.Put(ctx, "d/theirs", strings.NewReader("2"), 1, provider.PutOptions{})
+	must(t, err)
+	m.close()
+	heal()
+	m = m.again(m.opts)
+	defer func() { m.close() }()
+	want := map[string]string{"d/": "", "d/f": "1", "d/theirs": "2"}
+	for deadline := time.Now().Add(10 * time.Second); same(m.show(), want) != nil && time.Now().Before(deadline); {
+		time.Sleep(10 * time.Millisecond)
+	}
+	must(t, same(m.show(), want))
+	m.close()
+	m = m.again(m.opts)
+	if how := m.judge(); how != trustAll {
+		t.Errorf("after the comparison the trust is %d", how)
 	}
 }

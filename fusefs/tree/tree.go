@@ -145,6 +145,7 @@ type Tree struct {
 
 	reconciling sync.Mutex
 	suspects    suspects
+	uncompared  atomic.Bool                                                  // the comparison that this mount began with has not ended
 	kernel      atomic.Pointer[func(parent uint64, name string, ino uint64)] // see OnNews
 
 	hidden atomic.Int64 // keys of the store that are no path
@@ -454,7 +455,7 @@ func (t *Tree) Close() error {
 		errs = append(errs, n.close())
 	}
 	if !t.o.ReadOnly {
-		errs = append(errs, t.secureBatch())
+		errs = append(errs, t.secureBatch(), t.noteUnsure())
 	}
 	return errors.Join(append(errs, t.closeAll())...)
 }
