@@ -123,7 +123,7 @@ func (t *Tree) setAside(path string, id stage.ID, why reason) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	dir := filepath.Join(t.o.CacheDir, conflictsName)
+	dir := t.ConflictsDir()
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return "", err
 	}
@@ -192,9 +192,12 @@ status names it.
 		now.Format(time.RFC3339), why.text, partial)
 }
 
+// ConflictsDir returns the directory of what is kept aside. It is made with the first.
+func (t *Tree) ConflictsDir() string { return filepath.Join(t.o.CacheDir, conflictsName) }
+
 // conflicts lists what was set aside and not removed yet.
 func (t *Tree) conflicts() []Conflict {
-	dir := filepath.Join(t.o.CacheDir, conflictsName)
+	dir := t.ConflictsDir()
 	entries, err := os.ReadDir(dir)
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		t.o.Logger.Warn("the conflicts cannot be listed", "dir", dir, "err", err)
@@ -233,6 +236,6 @@ func (t *Tree) conflicts() []Conflict {
 func (t *Tree) tellConflicts() {
 	if n := len(t.conflicts()); n > 0 {
 		t.o.Logger.Warn("contents that could not be stored wait to be looked at", "number", n,
-			"dir", filepath.Join(t.o.CacheDir, conflictsName))
+			"dir", t.ConflictsDir())
 	}
 }
