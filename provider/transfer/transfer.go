@@ -126,6 +126,9 @@ func Copy(ctx context.Context, p provider.Provider, src, dst string, size int64,
 
 // PartSize returns the size of the parts for a content: as wished, within the store's limits.
 func PartSize(caps provider.Capabilities, size, wish int64) (int64, error) {
+	if caps.MaxPartSize > 0 {
+		wish = min(wish, caps.MaxPartSize)
+	}
 	part := max(wish, caps.MinPartSize)
 	if caps.MaxParts > 0 {
 		part = max(part, (size+int64(caps.MaxParts)-1)/int64(caps.MaxParts))
