@@ -47,6 +47,9 @@ func Parse(text string) (Location, error) {
 	}
 	for _, d := range drivers {
 		if d.Name == u.Scheme {
+			if err := d.holdsSecret(u); err != nil {
+				return Location{}, invalid(err)
+			}
 			l, err := d.parse(u)
 			if err != nil {
 				return Location{}, invalid(err)

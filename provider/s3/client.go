@@ -45,6 +45,7 @@ func (s *store) connect(ctx context.Context) error {
 		}
 		o.Credentials = aws.NewCredentialsCache(creds)
 		o.HTTPClient = s.http.usual
+		o.HTTPSignerV4 = &freshSigner{}
 		// Checksums are the driver's own: the SDK's would be sent behind the body, in a framing that many servers refuse.
 		o.RequestChecksumCalculation = aws.RequestChecksumCalculationWhenRequired
 		o.ResponseChecksumValidation = aws.ResponseChecksumValidationWhenRequired
