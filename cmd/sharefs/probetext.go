@@ -97,14 +97,14 @@ func split(all []ability) (can, cannot string) {
 	return strings.Join(yes, ", "), strings.Join(no, ", ")
 }
 
-// limit is a limit of a store in bytes; 0 is none.
-type limit struct {
+// bound is a limit of a store in bytes; 0 is none.
+type bound struct {
 	name, text string
 	bytes      int64
 }
 
-func limitsOf(c provider.Capabilities) []limit {
-	return []limit{
+func limitsOf(c provider.Capabilities) []bound {
+	return []bound{
 		{"max_object_size", "object", c.MaxObjectSize},
 		{"max_put_size", "one PUT", c.MaxPutSize},
 		{"min_part_size", "part at least", c.MinPartSize},
