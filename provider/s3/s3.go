@@ -31,6 +31,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
 
 	"sharefs/provider"
+	"sharefs/provider/overhttp"
 )
 
 // The limits of S3 (https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html). Look-alikes follow them.
@@ -77,8 +78,7 @@ type store struct {
 	cfg     Config
 	region  string
 	client  *awss3.Client
-	http    *transports
-	timeout time.Duration
+	http    *overhttp.Clients
 	secrets func(name string) (string, bool) // nil: the SDK's chain
 	caps    provider.Capabilities
 	checks  conditions
@@ -100,18 +100,14 @@ func Open(ctx context.Context, cfg Config, opts Options) (provider.Provider, err
 	if err := cfg.check(); err != nil {
 		return nil, err
 	}
-	s := &store{cfg: cfg, timeout: opts.Timeout, secrets: opts.Secrets}
-	if s.timeout <= 0 {
-		s.timeout = time.Minute
-	}
-	s.http = newTransports(s.timeout)
+	s := &store{cfg: cfg, http: overhttp.NewClients(overhttp.Options{Timeout: opts.Timeout}), secrets: opts.Secrets}
 	if err := s.connect(ctx); err != nil {
 		return nil, err
 	}
 	s.caps = s.baseCapabilities()
 	if !opts.ReadOnly {
 		if err := s.probe(ctx); err != nil {
-			s.http.close()
+			s.http.Close()
 			return nil, err
 		}
 	}
@@ -174,22 +170,16 @@ func (s *store) Create(ctx context.Context) error {
 
 // Close ends idle connections.
 func (s *store) Close() error {
-	s.http.close()
+	s.http.Close()
 	return nil
 }
 
 // slowly is for requests that a server may work on for minutes before it answers.
-func (s *store) slowly(o *awss3.Options) { o.HTTPClient = s.http.slow }
-
-// largeBody is the size from which on a server may still have work to do when it has all of a body.
-const largeBody = 64 * mib
+func (s *store) slowly(o *awss3.Options) { o.HTTPClient = s.http.Slow }
 
 // paced is for requests with a body.
 func (s *store) paced(size int64) func(*awss3.Options) {
-	if size >= largeBody {
-		return s.slowly
-	}
-	return func(*awss3.Options) {}
+	return func(o *awss3.Options) { o.HTTPClient = s.http.For(size) }
 }
 
 func unsupported(op, key, why string) error {

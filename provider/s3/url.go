@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"sharefs/provider"
+	"sharefs/provider/overhttp"
 	"sharefs/provider/secret"
 )
 
@@ -120,16 +121,7 @@ func (c Config) check() error {
 	if c.Endpoint == "" {
 		return nil
 	}
-	u, err := url.Parse(c.Endpoint)
-	switch {
-	case err != nil:
-		return invalid("url", "", "the endpoint cannot be read: want http://host:port or https://host:port") // it may hold a secret
-	case u.User != nil:
-		return invalid("url", "", "the endpoint has credentials, which do not belong in a URL: %s", whereSecretsGo)
-	case u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.RawQuery != "" || u.Fragment != "":
-		return invalid("url", "", "the endpoint %q: want http://host:port or https://host:port", c.Endpoint)
-	}
-	return nil
+	return overhttp.CheckServer("endpoint", c.Endpoint, whereSecretsGo)
 }
 
 const bucketLetters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-_"
