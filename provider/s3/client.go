@@ -1,12 +1,13 @@
 package s3
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
-	"fmt"
 	"io"
 	"net"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -33,8 +34,21 @@ func (s *store) connect(ctx context.Context) error {
 		}
 		s.region = defaultRegion
 	}
-	creds := &credentials{inner: found.Credentials}
-	if _, err := creds.Retrieve(ctx); err != nil {
+	if s.cfg.CustomerKeyFile != "" && !strings.HasPrefix(cmp.Or(s.cfg.endpoint(found), "https:"), "https:") {
+		return invalid("open", "", "sse_customer_key_file sends the key with each request, and the endpoint has no TLS: use https://")
+	}
+	demands, err := s.cfg.demands()
+	if err != nil {
+		return err
+	}
+	s.sums = s.cfg.wantsChecksums(found)
+	way, err := s.cfg.route(found)
+	if err != nil {
+		return err
+	}
+	s.http = newTransports(s.timeout, way)
+	keys := newKeyring(found.Credentials, s.cfg.load)
+	if _, err := keys.Retrieve(ctx); err != nil {
 		return s.fail(ctx, "open", "", err)
 	}
 	s.client = awss3.NewFromConfig(found, func(o *awss3.Options) {
@@ -43,12 +57,13 @@ func (s *store) connect(ctx context.Context) error {
 		if s.cfg.Endpoint != "" {
 			o.BaseEndpoint = &s.cfg.Endpoint
 		}
-		o.Credentials = aws.NewCredentialsCache(creds)
+		o.Credentials = keys
 		o.HTTPClient = s.http.usual
 		// Checksums are the driver's own: the SDK's would be sent behind the body, in a framing that many servers refuse.
 		o.RequestChecksumCalculation = aws.RequestChecksumCalculationWhenRequired
 		o.ResponseChecksumValidation = aws.ResponseChecksumValidationWhenRequired
 		o.Retryer = aws.NopRetryer{}
+		o.APIOptions = append(o.APIOptions, demands.attach, keys.attach)
 		o.Logger = logging.Nop{} // what goes wrong is returned
 	})
 	return nil
@@ -68,33 +83,14 @@ func (c Config) loadOptions() []func(*config.LoadOptions) error {
 	return opts
 }
 
-// credentials marks the errors of finding credentials, so that they can be told from those of a request.
-type credentials struct{ inner aws.CredentialsProvider }
-
-type credentialsError struct{ err error }
-
-func (e *credentialsError) Error() string {
-	return fmt.Sprintf("no usable credentials: %v; %s", e.err, whereSecretsGo)
-}
-func (e *credentialsError) Unwrap() error { return e.err }
-
-// Retrieve returns the credentials of the chain.
-func (c *credentials) Retrieve(ctx context.Context) (aws.Credentials, error) {
-	found, err := c.inner.Retrieve(ctx)
-	if err != nil {
-		return found, &credentialsError{err}
-	}
-	return found, nil
-}
-
 // transports are the connections to the store, with time limits for each phase that can hang, and none for a
 // whole request: a large body may take as long as it moves.
 type transports struct {
 	usual, slow *client
 }
 
-func newTransports(timeout time.Duration) *transports {
-	return &transports{usual: newClient(timeout, timeout), slow: newClient(timeout, 10*timeout)}
+func newTransports(timeout time.Duration, way route) *transports {
+	return &transports{usual: newClient(timeout, timeout, way), slow: newClient(timeout, 10*timeout, way)}
 }
 
 // client hides from net/http that a body can write itself. The SDK ends a body when the answer begins; net/http, which
@@ -117,12 +113,12 @@ func (c *client) Do(req *http.Request) (*http.Response, error) {
 
 // newClient returns a client that waits so long for a body's next byte to be taken, and for an answer to begin.
 // Redirects are answers: following one would break the signature.
-func newClient(stall, answer time.Duration) *client {
+func newClient(stall, answer time.Duration, way route) *client {
 	connect := min(10*time.Second, stall)
 	dialer := &net.Dialer{Timeout: connect, KeepAlive: 30 * time.Second}
 	return &client{&http.Client{
 		Transport: &http.Transport{
-			Proxy: http.ProxyFromEnvironment,
+			Proxy: way.proxy,
 			DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
 				conn, err := dialer.DialContext(ctx, network, addr)
 				if err != nil {
@@ -131,7 +127,7 @@ func newClient(stall, answer time.Duration) *client {
 				return &impatientConn{Conn: conn, stall: stall}, nil
 			},
 			TLSHandshakeTimeout:   connect,
-			TLSClientConfig:       &tls.Config{MinVersion: tls.VersionTLS12},
+			TLSClientConfig:       &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: way.roots},
 			ResponseHeaderTimeout: answer,
 			ExpectContinueTimeout: time.Second,
 			IdleConnTimeout:       90 * time.Second,

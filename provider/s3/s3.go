@@ -1,7 +1,8 @@
 // Package s3 is the provider for Amazon S3 and the servers that speak its protocol: MinIO, versitygw, Ceph and others.
 //
 // It promises what package provider promises, by one request for each call (a listing of uploads may take several, a
-// range past the end one more). Requests are never repeated here: that is the retry decorator's work. Bodies are sent
+// range past the end one more). Requests are never repeated here: that is the retry decorator's work; but one whose keys the
+// store refuses is sent once more when the AWS configuration has other keys by then. Bodies are sent
 // in one piece with their length, signed and hashed with SHA-256, which every server that speaks Signature Version 4 verifies;
 // Put adds a CRC32C that the store keeps and Open verifies.
 //
@@ -77,6 +78,7 @@ type store struct {
 	timeout time.Duration
 	caps    provider.Capabilities
 	checks  conditions
+	sums    bool // a CRC32C is stored with what is put, and verified with what is read
 
 	// plainLists says that the server does not percent-encode listings, so that keys which XML cannot hold
 	// arrive garbled (versitygw). Such keys are refused then.
@@ -99,7 +101,6 @@ func Open(ctx context.Context, cfg Config, opts Options) (provider.Provider, err
 	if s.timeout <= 0 {
 		s.timeout = time.Minute
 	}
-	s.http = newTransports(s.timeout)
 	if err := s.connect(ctx); err != nil {
 		return nil, err
 	}
