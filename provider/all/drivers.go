@@ -87,7 +87,7 @@ func parseS3(u *url.URL) (Location, error) {
 		prefix: cfg.Prefix,
 		id:     cfg.ID,
 		open: func(ctx context.Context, opts Options) (provider.Provider, error) {
-			return s3.Open(ctx, cfg, s3.Options{ReadOnly: opts.ReadOnly})
+			return s3.Open(ctx, cfg, s3.Options{ReadOnly: opts.ReadOnly, Secrets: opts.Secrets})
 		},
 	}, nil
 }

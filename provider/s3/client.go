@@ -3,26 +3,21 @@ package s3
 import (
 	"cmp"
 	"context"
-	"crypto/tls"
-	"io"
-	"net"
-	"net/http"
 	"strings"
-	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/config"
 	awss3 "github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/smithy-go/logging"
 
-	"sharefs/provider"
+	"sharefs/provider/overhttp"
 )
 
 const defaultRegion = "us-east-1"
 
-// connect finds region and credentials in the SDK's own chain and makes the client. Without credentials nothing could
-// work, so their absence is an error here.
-func (s *store) connect(ctx context.Context) error {
+// connect finds region and credentials, unless it was given those, in the SDK's own chain and makes the client. Without
+// credentials nothing could work, so their absence is an error here.
+func (s *store) connect(ctx context.Context, opts Options) error {
 	found, err := s.cfg.load(ctx)
 	if err != nil {
 		return err
@@ -46,8 +41,9 @@ func (s *store) connect(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	s.http = newTransports(s.timeout, way)
-	keys := newKeyring(found.Credentials, s.cfg.load)
+	way.Timeout = opts.Timeout
+	s.http = overhttp.NewClients(way)
+	keys := s.cfg.keyring(found, opts.Secrets)
 	if _, err := keys.Retrieve(ctx); err != nil {
 		return s.fail(ctx, "open", "", err)
 	}
@@ -58,7 +54,7 @@ func (s *store) connect(ctx context.Context) error {
 			o.BaseEndpoint = &s.cfg.Endpoint
 		}
 		o.Credentials = keys
-		o.HTTPClient = s.http.usual
+		o.HTTPClient = s.http.Usual
 		// Checksums are the driver's own: the SDK's would be sent behind the body, in a framing that many servers refuse.
 		o.RequestChecksumCalculation = aws.RequestChecksumCalculationWhenRequired
 		o.ResponseChecksumValidation = aws.ResponseChecksumValidationWhenRequired
@@ -81,77 +77,4 @@ func (c Config) loadOptions() []func(*config.LoadOptions) error {
 		opts = append(opts, config.WithSharedConfigProfile(c.Profile))
 	}
 	return opts
-}
-
-// transports are the connections to the store, with time limits for each phase that can hang, and none for a
-// whole request: a large body may take as long as it moves.
-type transports struct {
-	usual, slow *client
-}
-
-func newTransports(timeout time.Duration, way route) *transports {
-	return &transports{usual: newClient(timeout, timeout, way), slow: newClient(timeout, 10*timeout, way)}
-}
-
-// client hides from net/http that a body can write itself. The SDK ends a body when the answer begins; net/http, which
-// may then still look whether a body goes on behind its announced length, takes the io.EOF of an ended WriteTo for
-// a broken request and closes the connection under the answer.
-type client struct{ *http.Client }
-
-// Do sends the request, if it still may be sent.
-func (c *client) Do(req *http.Request) (*http.Response, error) {
-	if err := provider.Pass(req.Context()); err != nil {
-		return nil, err
-	}
-	if req.Body != nil && req.Body != http.NoBody {
-		body := req.Body
-		req = req.WithContext(req.Context()) // a copy
-		req.Body = struct{ io.ReadCloser }{body}
-	}
-	return c.Client.Do(req)
-}
-
-// newClient returns a client that waits so long for a body's next byte to be taken, and for an answer to begin.
-// Redirects are answers: following one would break the signature.
-func newClient(stall, answer time.Duration, way route) *client {
-	connect := min(10*time.Second, stall)
-	dialer := &net.Dialer{Timeout: connect, KeepAlive: 30 * time.Second}
-	return &client{&http.Client{
-		Transport: &http.Transport{
-			Proxy: way.proxy,
-			DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
-				conn, err := dialer.DialContext(ctx, network, addr)
-				if err != nil {
-					return nil, err
-				}
-				return &impatientConn{Conn: conn, stall: stall}, nil
-			},
-			TLSHandshakeTimeout:   connect,
-			TLSClientConfig:       &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: way.roots},
-			ResponseHeaderTimeout: answer,
-			ExpectContinueTimeout: time.Second,
-			IdleConnTimeout:       90 * time.Second,
-			MaxIdleConnsPerHost:   100, // as many as there are requests at a time; the limit decorator bounds those
-			DisableCompression:    true,
-		},
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-	}}
-}
-
-func (t *transports) close() {
-	t.usual.CloseIdleConnections()
-	t.slow.CloseIdleConnections()
-}
-
-// impatientConn gives up on a peer that takes nothing for too long.
-type impatientConn struct {
-	net.Conn
-	stall time.Duration
-}
-
-func (c *impatientConn) Write(b []byte) (int, error) {
-	if err := c.Conn.SetWriteDeadline(time.Now().Add(c.stall)); err != nil {
-		return 0, err
-	}
-	return c.Conn.Write(b)
 }

@@ -5,7 +5,6 @@ import (
 	"crypto/md5"
 	"encoding/base64"
 	"fmt"
-	"os"
 	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -14,6 +13,7 @@ import (
 	"github.com/aws/smithy-go/middleware"
 
 	"sharefs/provider"
+	"sharefs/provider/secret"
 )
 
 // demands are what the URL asks of the store in addition to what a call asks: how to encrypt, in which class to keep, who may
@@ -61,27 +61,11 @@ const customerKeySize = 32
 
 // readCustomerKey reads a key that its owner alone can read: as it is, or in base64. No error shows any of it.
 func readCustomerKey(name string) ([]byte, error) {
-	f, err := os.Open(name)
-	if err != nil {
-		return nil, err
+	held, err := secret.Bytes(name)
+	if err != nil || len(held) == customerKeySize {
+		return held, err
 	}
-	defer f.Close()
-	info, err := f.Stat()
-	if err != nil {
-		return nil, err
-	}
-	if info.Mode().Perm()&0o077 != 0 {
-		return nil, fmt.Errorf("%s has mode %04o: others may read the key, make it 0600", name, info.Mode().Perm())
-	}
-	buf := make([]byte, 2*customerKeySize)
-	n, err := f.Read(buf)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", name, err)
-	}
-	if n == customerKeySize {
-		return buf[:n], nil
-	}
-	key, err := base64.StdEncoding.DecodeString(strings.TrimSpace(string(buf[:n])))
+	key, err := base64.StdEncoding.DecodeString(strings.TrimSpace(string(held)))
 	if err != nil || len(key) != customerKeySize {
 		return nil, fmt.Errorf("%s does not hold a key: it is %d bytes, as they are or in base64 (openssl rand -base64 %d)", name, customerKeySize, customerKeySize)
 	}

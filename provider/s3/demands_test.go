@@ -167,11 +167,11 @@ func TestCustomerKeyFiles(t *testing.T) {
 	}{
 		{"bytes", raw, 0o600, ""},
 		{"base64", "a2tra2tra2tra2tra2tra2tra2tra2tra2tra2tra2s=\n", 0o400, ""},
-		{"readable for the group", raw, 0o640, "0640: others may read the key"},
-		{"readable for all", raw, 0o604, "make it 0600"},
+		{"readable for the group", raw, 0o640, "others may read or change it (mode 0640)"},
+		{"readable for all", raw, 0o604, "chmod 600"},
 		{"too short", "HUSH", 0o600, "does not hold a key: it is 32 bytes"},
 		{"too long", strings.Repeat("HUSH", 100), 0o600, "does not hold a key"},
-		{"empty", "", 0o600, "EOF"},
+		{"empty", "", 0o600, "does not hold a key"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			name := filepath.Join(t.TempDir(), "key")

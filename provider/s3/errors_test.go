@@ -234,18 +234,6 @@ func TestWrongRegionIsNamed(t *testing.T) {
 }
 
 func TestRetryAfter(t *testing.T) {
-	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
-	for _, c := range []struct {
-		value string
-		want  time.Duration
-	}{
-		{"", 0}, {"7", 7 * time.Second}, {"-1", 0}, {"soon", 0},
-		{"Fri, 02 Jan 2026 03:05:05 GMT", time.Minute}, {"Fri, 02 Jan 2026 03:00:00 GMT", 0},
-	} {
-		if got := retryAfter(http.Header{"Retry-After": {c.value}}, now); got != c.want {
-			t.Errorf("%q: %v, want %v", c.value, got, c.want)
-		}
-	}
 	p := fake(t, Options{ReadOnly: true}, refusal(503, "SlowDown", "Retry-After", "3"))
 	for op, call := range callers() {
 		var pe *provider.Error

@@ -20,7 +20,7 @@ import (
 // with those: new keys in ~/.aws/credentials take effect when the old ones end. (What the chain renews by itself, such as
 // the keys of a role, it renews before they expire.)
 type keyring struct {
-	load func(context.Context) (aws.Config, error)
+	load func(context.Context) (aws.Config, error) // nil: the source of the keys looks by itself
 
 	looking chan struct{} // full while the chain is read anew, by one for all
 	looked  time.Time     // when that began last
@@ -33,8 +33,13 @@ type keyring struct {
 // lookPause is the shortest time between two readings of the chain, which may ask a service.
 const lookPause = time.Second
 
-func newKeyring(first aws.CredentialsProvider, load func(context.Context) (aws.Config, error)) *keyring {
-	return &keyring{load: load, looking: make(chan struct{}, 1), cache: aws.NewCredentialsCache(first)}
+// keyring returns the keys of the secrets that Open was given, else those of the SDK's chain.
+func (c Config) keyring(found aws.Config, secrets func(name string) (string, bool)) *keyring {
+	k := &keyring{load: c.load, looking: make(chan struct{}, 1), cache: aws.NewCredentialsCache(found.Credentials)}
+	if secrets != nil {
+		k.load, k.cache = nil, aws.NewCredentialsCache(named{secrets})
+	}
+	return k
 }
 
 // Retrieve returns the keys.
@@ -85,7 +90,7 @@ func (k *keyring) exchanged(ctx context.Context, used int) bool {
 	if number != used {
 		return true
 	}
-	if time.Since(k.looked) < lookPause {
+	if k.load == nil || time.Since(k.looked) < lookPause {
 		return false
 	}
 	k.looked = time.Now()

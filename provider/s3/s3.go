@@ -32,6 +32,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
 
 	"sharefs/provider"
+	"sharefs/provider/overhttp"
 )
 
 // The limits of S3 (https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html). Look-alikes follow them.
@@ -67,18 +68,21 @@ type Options struct {
 	// limit how long a body may take. Copies, completions, batches of deletions and bodies from 64 MiB on, with which a server
 	// may be busy before it says a word, get ten times as long for the answer. 0 means one minute.
 	Timeout time.Duration
+
+	// Secrets finds credentials by the names that they have in the environment: AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and,
+	// if there is one, AWS_SESSION_TOKEN. It is asked for each request. nil is the SDK's chain.
+	Secrets func(name string) (value string, ok bool)
 }
 
 // store is one bucket.
 type store struct {
-	cfg     Config
-	region  string
-	client  *awss3.Client
-	http    *transports
-	timeout time.Duration
-	caps    provider.Capabilities
-	checks  conditions
-	sums    bool // a CRC32C is stored with what is put, and verified with what is read
+	cfg    Config
+	region string
+	client *awss3.Client
+	http   *overhttp.Clients
+	caps   provider.Capabilities
+	checks conditions
+	sums   bool // a CRC32C is stored with what is put, and verified with what is read
 
 	// plainLists says that the server does not percent-encode listings, so that keys which XML cannot hold
 	// arrive garbled (versitygw). Such keys are refused then.
@@ -97,17 +101,14 @@ func Open(ctx context.Context, cfg Config, opts Options) (provider.Provider, err
 	if err := cfg.check(); err != nil {
 		return nil, err
 	}
-	s := &store{cfg: cfg, timeout: opts.Timeout}
-	if s.timeout <= 0 {
-		s.timeout = time.Minute
-	}
-	if err := s.connect(ctx); err != nil {
+	s := &store{cfg: cfg}
+	if err := s.connect(ctx, opts); err != nil {
 		return nil, err
 	}
 	s.caps = s.baseCapabilities()
 	if !opts.ReadOnly {
 		if err := s.probe(ctx); err != nil {
-			s.http.close()
+			s.http.Close()
 			return nil, err
 		}
 	}
@@ -170,22 +171,16 @@ func (s *store) Create(ctx context.Context) error {
 
 // Close ends idle connections.
 func (s *store) Close() error {
-	s.http.close()
+	s.http.Close()
 	return nil
 }
 
 // slowly is for requests that a server may work on for minutes before it answers.
-func (s *store) slowly(o *awss3.Options) { o.HTTPClient = s.http.slow }
-
-// largeBody is the size from which on a server may still have work to do when it has all of a body.
-const largeBody = 64 * mib
+func (s *store) slowly(o *awss3.Options) { o.HTTPClient = s.http.Slow }
 
 // paced is for requests with a body.
 func (s *store) paced(size int64) func(*awss3.Options) {
-	if size >= largeBody {
-		return s.slowly
-	}
-	return func(*awss3.Options) {}
+	return func(o *awss3.Options) { o.HTTPClient = s.http.For(size) }
 }
 
 func unsupported(op, key, why string) error {

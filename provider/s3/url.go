@@ -8,6 +8,8 @@ import (
 	"strings"
 
 	"sharefs/provider"
+	"sharefs/provider/overhttp"
+	"sharefs/provider/secret"
 )
 
 // Config says which bucket, where, as whom, and what the store is to do with what it is given. ParseURL makes it from a URL.
@@ -87,15 +89,7 @@ func (c *Config) set(name string, values []string) error {
 }
 
 // looksSecret recognises the names that other tools give to credentials.
-func looksSecret(name string) bool {
-	plain := strings.NewReplacer("_", "", "-", "").Replace(strings.ToLower(name))
-	for _, word := range []string{"accesskey", "secret", "token", "password", "credential", "apikey"} {
-		if strings.Contains(plain, word) {
-			return true
-		}
-	}
-	return plain == "key" || plain == "user"
-}
+func looksSecret(name string) bool { return secret.Names(name) }
 
 // check reports what cannot work, so that Open and ParseURL refuse alike.
 func (c Config) check() error {
@@ -110,30 +104,15 @@ func (c Config) check() error {
 			return fmt.Errorf("the prefix cannot be used: %w", err)
 		}
 	}
-	if err := checkServer("endpoint", c.Endpoint); err != nil {
-		return err
-	}
-	if err := checkServer("proxy", c.Proxy); err != nil {
-		return err
+	for what, server := range map[string]string{"endpoint": c.Endpoint, "proxy": c.Proxy} {
+		if server == "" {
+			continue
+		}
+		if err := overhttp.CheckServer(what, server, whereSecretsGo); err != nil {
+			return err
+		}
 	}
 	return c.checkDemands()
-}
-
-// checkServer reports what is wrong with the URL of an endpoint or a proxy, and shows nothing of it that may be secret.
-func checkServer(what, text string) error {
-	if text == "" {
-		return nil
-	}
-	u, err := url.Parse(text)
-	switch {
-	case err != nil:
-		return invalid("url", "", "the %s cannot be read: want http://host:port or https://host:port", what)
-	case u.User != nil:
-		return invalid("url", "", "the %s has credentials, which do not belong in a URL: %s", what, whereSecretsGo)
-	case u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.RawQuery != "" || u.Fragment != "":
-		return invalid("url", "", "the %s %q: want http://host:port or https://host:port", what, text)
-	}
-	return nil
 }
 
 const bucketLetters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-_"
