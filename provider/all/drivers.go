@@ -127,7 +127,7 @@ func parseFile(u *url.URL) (Location, error) {
 		dir:  dir,
 		id:   itself(text),
 		open: func(_ context.Context, opts Options) (provider.Provider, error) {
-			return file.Open(dir, file.Options{Logger: opts.Logger})
+			return file.Open(dir, file.Options{Create: opts.Create, Logger: opts.Logger})
 		},
 	}, nil
 }
