@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -17,6 +18,7 @@ import (
 
 	"sharefs/test/harness"
 	"sharefs/test/servers"
+	"sharefs/test/soak"
 )
 
 // copied is what sharefs copy tells of itself.
@@ -152,7 +154,7 @@ func mustBeAlike(t *testing.T, want, got *harness.Mount) {
 	harness.MustEqual(t, "the copy", harness.ReadTree(t, want.Dir), harness.ReadTree(t, got.Dir))
 	for _, script := range []string{
 		`find . -mindepth 1 -printf '%p %M %U %G\n' | sort`,
-		`getfattr --absolute-names -Rhd -m '^user\.' -e hex . | grep -v sharefs`,
+		`getfattr --absolute-names -Rhd -m '^user\.' -e hex .`,
 	} {
 		if w, g := harness.Script(t, want.Dir, script), harness.Script(t, got.Dir, script); w != g {
 			t.Errorf("%s says\n%s\nand of the copy\n%s", script, w, g)
@@ -226,4 +228,62 @@ func uploads(t *testing.T, s *harness.Store) int {
 		t.Fatal(err)
 	}
 	return len(out.Uploads)
+}
+
+// TestSoakADirectoryMovesFromStoreToStore leaves a disk for MinIO, and MinIO for Swift, and is killed twice on the first way.
+func TestSoakADirectoryMovesFromStoreToStore(t *testing.T) {
+	t.Parallel()
+	files := soak.Count(150, 5000)
+	stores := []*harness.Store{harness.NewStore(t, harness.File), harness.NewStore(t, harness.MinIO)}
+	fillDirectory(t, stores[0].Dir, files)
+	source := harness.NewMount(t, stores[0])
+	addOdd(t, source.Dir)
+	source.Unmount()
+	all := int64(len(harness.ReadTree(t, stores[0].Dir))) - ownEntries(t, stores[0].Dir)
+	u := harness.NewUser(t, stores...)
+
+	behind, proxy := stores[1].Behind(t)
+	for range 2 {
+		holdUp(proxy, servers.Put, files/3)
+		c := startCopy(t, u, stores[0], behind)
+		c.stuckAt(proxy)
+		c.signal(unix.SIGKILL)
+	}
+	proxy.Break(0)
+	from := behind
+	for i, to := range stores[1:] {
+		if i == 0 {
+			to, from = behind, stores[0]
+		}
+		r := startCopy(t, u, from, to).result(0)
+		if r.Same.Objects+r.Copied.Objects != all || r.Same.Objects < int64(1-i)*int64(files)/2 {
+			t.Errorf("to %s: %+v, want %d objects", to.Kind, r, all)
+		}
+		soak.Record(t, fmt.Sprintf("from %s to %s: objects there already, copied, MiB, seconds", from.Kind, to.Kind),
+			fmt.Sprintf("%d, %d, %.1f, %.1f", r.Same.Objects, r.Copied.Objects, float64(r.Copied.Bytes)/(1<<20), r.Seconds))
+		from = to
+	}
+	source.Remount()
+	for _, s := range stores[1:] {
+		m := harness.NewMount(t, s)
+		mustBeAlike(t, source, m)
+		m.Unmount()
+	}
+	soak.Record(t, "kills survived", 2)
+}
+
+// fillDirectory makes a directory as a server that keeps files has made it.
+func fillDirectory(t *testing.T, dir string, files int) {
+	t.Helper()
+	const perBucket = 10
+	copySource(t, filepath.Join(dir, "source"), files/2)
+	for i := range files - files/2 {
+		name := filepath.Join(dir, "shares", fmt.Sprintf("%02d", i/perBucket%100), fmt.Sprintf("%06d", i/perBucket), fmt.Sprint(i%perBucket))
+		if err := os.MkdirAll(filepath.Dir(name), 0o750); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(name, step{Seed: uint64(i), Size: i * 7 % 9000}.bytes(), 0o640); err != nil {
+			t.Fatal(err)
+		}
+	}
 }
