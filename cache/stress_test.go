@@ -16,14 +16,14 @@ import (
 	"time"
 
 	"sharefs/provider"
+	"sharefs/test/soak"
 )
 
 // TestManyReadersOfASmallCacheSeeTheRightBytes runs everything at once on a cache that is too small for it, with a
 // store and a disk that fail now and then, and checks each byte, each promotion, and the accounts at the end.
 func TestManyReadersOfASmallCacheSeeTheRightBytes(t *testing.T) {
 	const contents, workers, steps = 24, 8, 150
-	seed := rand.Uint64()
-	t.Logf("seed %d", seed)
+	seed := soak.Seed(t)
 	dir := t.TempDir()
 	var disk, ticks atomic.Int64
 	now := func() time.Time { return time.Unix(ticks.Add(1), 0) }

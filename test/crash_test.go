@@ -91,7 +91,7 @@ func TestSoakTheOrderOfNamesSurvivesAKillAtEveryStep(t *testing.T) {
 	for _, kind := range harness.Kinds() {
 		t.Run(string(kind), func(t *testing.T) {
 			t.Parallel()
-			r := rand.New(rand.NewPCG(seed(t), 0))
+			r := rand.New(rand.NewPCG(soak.Seed(t), 0))
 			killed, ran := 0, 0
 			for _, s := range scenarios {
 				t.Run(s.name, func(t *testing.T) {

@@ -21,7 +21,7 @@ func TestSoakRandomAccessIsAsOnADisk(t *testing.T) {
 	t.Parallel()
 	harness.OnEach(t, func(t *testing.T, s *harness.Store) {
 		m := harness.NewMount(t, s, "--writeback", "20ms")
-		r := rand.New(rand.NewPCG(seed(t), 0))
+		r := rand.New(rand.NewPCG(soak.Seed(t), 0))
 		x := &exercise{r: r, path: m.Path("file"), limit: 300_000}
 		steps := soak.Count(300, 10_000)
 		for n := range steps {

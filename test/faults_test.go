@@ -24,7 +24,7 @@ func TestSoakShellToolsWorkOnAStoreThatFails(t *testing.T) {
 	for _, kind := range servedKinds {
 		t.Run(string(kind), func(t *testing.T) {
 			t.Parallel()
-			n := seed(t)
+			n := soak.Seed(t)
 			r := rand.New(rand.NewPCG(n, 0))
 			s, proxy := harness.NewStore(t, kind).Behind(t)
 			m := harness.NewMount(t, s)
@@ -69,7 +69,7 @@ func TestSoakNothingIsLostWhenTheStoreFails(t *testing.T) {
 	for _, kind := range servedKinds {
 		t.Run(string(kind), func(t *testing.T) {
 			t.Parallel()
-			n := seed(t)
+			n := soak.Seed(t)
 			effects := servers.Effects()
 			r := rand.New(rand.NewPCG(n, 0))
 			r.Shuffle(len(effects), func(i, j int) { effects[i], effects[j] = effects[j], effects[i] })

@@ -15,7 +15,6 @@ import (
 	"path"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -25,23 +24,6 @@ import (
 	"sharefs/test/servers"
 	"sharefs/test/soak"
 )
-
-// seedEnv makes the random tests run as before.
-const seedEnv = "SHAREFS_TEST_SEED"
-
-// seed returns the seed that the environment gives, or a new one, and prints it.
-func seed(t *testing.T) uint64 {
-	t.Helper()
-	n := rand.Uint64()
-	if text := os.Getenv(seedEnv); text != "" {
-		var err error
-		if n, err = strconv.ParseUint(text, 10, 64); err != nil {
-			t.Fatalf("%s: %v", seedEnv, err)
-		}
-	}
-	t.Logf("as before with %s=%d", seedEnv, n)
-	return n
-}
 
 // TestSoakNothingIsLostWhenTheDaemonIsKilled kills the daemon with SIGKILL under several writers, mounts again, and looks for
 // every change that a writer saw succeed. All the time somebody reads the store, and must never see what no close has left
@@ -100,7 +82,7 @@ func newKiller(t *testing.T, s *harness.Store) *killer {
 
 // newModel makes a killer that has no mount yet.
 func newModel(t *testing.T) *killer {
-	k := &killer{t: t, r: rand.New(rand.NewPCG(seed(t), 0)), want: model{}, closed: map[string]map[[32]byte]bool{},
+	k := &killer{t: t, r: rand.New(rand.NewPCG(soak.Seed(t), 0)), want: model{}, closed: map[string]map[[32]byte]bool{},
 		apart: true, seen: map[sighting]bool{}}
 	t.Cleanup(func() {
 		if t.Failed() {

@@ -205,7 +205,7 @@ func TestSoakASmallDiskTakesAllOrSaysItIsFull(t *testing.T) {
 				if err := state.down(proxy); err != nil {
 					t.Fatal(err)
 				}
-				w := &filler{t: t, m: m, r: rand.NewChaCha8([32]byte(fmt.Appendf(nil, "%032d", seed(t)))), files: map[string][]byte{}}
+				w := &filler{t: t, m: m, r: rand.NewChaCha8([32]byte(fmt.Appendf(nil, "%032d", soak.Seed(t)))), files: map[string][]byte{}}
 				load.write(w)
 				t.Logf("full %d times, the longest write took %v, %d bytes free", w.full, w.most, disk.Free(t))
 				if w.most > fullStall+busy {
@@ -249,7 +249,7 @@ func TestADiskThatOthersHaveFilledStillStoresAndDeletes(t *testing.T) {
 			disk := harness.NewDisk(t, kind, 48<<20)
 			s, proxy := harness.NewStore(t, harness.MinIO).Behind(t)
 			m := harness.NewMountOn(t, s, disk, "--stall-timeout", "1s", "--io-timeout", "5s", "--writeback", "100ms")
-			w := &filler{t: t, m: m, r: rand.NewChaCha8([32]byte(fmt.Appendf(nil, "%032d", seed(t)))), files: map[string][]byte{}}
+			w := &filler{t: t, m: m, r: rand.NewChaCha8([32]byte(fmt.Appendf(nil, "%032d", soak.Seed(t)))), files: map[string][]byte{}}
 			if _, err := os.ReadDir(m.Dir); err != nil {
 				t.Fatal(err)
 			}
@@ -341,7 +341,7 @@ func TestSoakASmallDiskWithRandomSizes(t *testing.T) {
 	for n := range soak.Count(1, 16) {
 		kind := []harness.Filesystem{harness.Tmpfs, harness.Ext4}[n%2]
 		t.Run(fmt.Sprint(kind, n), func(t *testing.T) {
-			r := rand.NewChaCha8([32]byte(fmt.Appendf(nil, "%032d", seed(t))))
+			r := rand.NewChaCha8([32]byte(fmt.Appendf(nil, "%032d", soak.Seed(t))))
 			dice := rand.New(r)
 			size := int64(24+dice.IntN(72)) << 20
 			disk := harness.NewDisk(t, kind, size)

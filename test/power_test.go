@@ -55,7 +55,7 @@ func TestSoakPowerFailsAtEveryStep(t *testing.T) {
 	for _, kind := range harness.Kinds() {
 		t.Run(string(kind), func(t *testing.T) {
 			t.Parallel()
-			r := mathrand.New(mathrand.NewPCG(seed(t), 0))
+			r := mathrand.New(mathrand.NewPCG(soak.Seed(t), 0))
 			failed, kept := 0, 0
 			for _, s := range scenarios {
 				if !soak.Long() && r.IntN(4) > 0 {

@@ -239,7 +239,7 @@ func TestAFileLargerThanTheStageMayBeWrittenAtRandom(t *testing.T) {
 	x := newStreamed(t, harness.VersityGW)
 	x.want = make([]byte, 64*mib)
 	x.check(x.f.Truncate(int64(len(x.want))))
-	r := rand.New(rand.NewPCG(seed(t), 0))
+	r := rand.New(rand.NewPCG(soak.Seed(t), 0))
 	for range 500 {
 		n := 1 + r.IntN(200_000)
 		x.patch(r.IntN(len(x.want)-n), n)

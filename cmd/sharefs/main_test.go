@@ -28,7 +28,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"sharefs": main})
+	testscript.Main(m, map[string]func(){"sharefs": main, helperName: main})
 }
 
 // TestScripts runs the real command on real mounts. Every script has directories of its own for all that the command

@@ -10,12 +10,14 @@ import (
 	"go.uber.org/goleak"
 
 	"sharefs/provider"
+	"sharefs/test/soak"
 )
 
 func TestMain(m *testing.M) {
 	if job := os.Getenv(childJob); job != "" {
 		os.Exit(runChild(job))
 	}
+	soak.FixRapid()
 	goleak.VerifyTestMain(m)
 }
 

@@ -21,9 +21,13 @@ import (
 	"sharefs/provider/faulty"
 	"sharefs/provider/mem"
 	"sharefs/provider/transfer"
+	"sharefs/test/soak"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	soak.FixRapid()
+	goleak.VerifyTestMain(m)
+}
 
 // s3like is what a bucket can do.
 func s3like() provider.Capabilities {

@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"sharefs/test/soak"
 )
 
 // The environment that makes the test binary the child of TestAKilledProcessLosesNoChangeThatReturned, and the one that
@@ -23,6 +25,7 @@ const (
 )
 
 func TestMain(m *testing.M) {
+	soak.FixRapid()
 	if args := os.Getenv(childEnv); args != "" {
 		if err := killedChild(args); err != nil {
 			fmt.Fprintln(os.Stderr, err)
@@ -120,7 +123,7 @@ func TestAKilledProcessLosesNoChangeThatReturned(t *testing.T) {
 	if n, err := strconv.Atoi(os.Getenv(killsEnv)); err == nil {
 		kills = n
 	}
-	start := uint64(time.Now().UnixNano())
+	start := soak.Seed(t)
 	for i := range kills {
 		seed := start + uint64(i)
 		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) { killOnce(t, seed) })
@@ -141,7 +144,8 @@ func killOnce(t *testing.T, seed uint64) {
 	if err := f.Close(); err != nil {
 		t.Fatal(err)
 	}
-	returned := killChild(t, seed, dir)
+	aim := rand.New(rand.NewPCG(seed, 3)).IntN(400)
+	returned := killChild(t, seed, dir, aim)
 
 	// The change after the last one that returned may be there, wholly or in part.
 	r := rand.New(rand.NewPCG(seed, 2))
@@ -173,8 +177,8 @@ func killOnce(t *testing.T, seed uint64) {
 	t.Logf("%d changes, then %+v", returned, last.normal())
 }
 
-// killChild runs the child for a random while, kills it, and returns how many changes have returned in it.
-func killChild(t *testing.T, seed uint64, dir string) int {
+// killChild runs the child, kills it after aim changes, and returns how many changes have returned in it.
+func killChild(t *testing.T, seed uint64, dir string, aim int) int {
 	ctx, cancel := context.WithTimeout(bg, time.Minute)
 	defer cancel()
 	child := exec.CommandContext(ctx, os.Args[0])
@@ -187,7 +191,7 @@ func killChild(t *testing.T, seed uint64, dir string) int {
 	if err := child.Start(); err != nil {
 		t.Fatal(err)
 	}
-	returned, aim := 0, rand.IntN(400)
+	returned := 0
 	lines := bufio.NewScanner(out)
 	for lines.Scan() {
 		if returned, err = strconv.Atoi(lines.Text()); err != nil {

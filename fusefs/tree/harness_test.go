@@ -17,7 +17,13 @@ import (
 	"sharefs/fusefs/claim"
 	"sharefs/provider"
 	"sharefs/provider/mem"
+	"sharefs/test/soak"
 )
+
+func TestMain(m *testing.M) {
+	soak.FixRapid()
+	m.Run()
+}
 
 // strict is a store that takes no object above or below another one, as stores do that keep objects as files.
 type strict struct{ provider.Provider }
@@ -339,7 +345,7 @@ func (m *mount) show() map[string]string {
 
 func (m *mount) flush() {
 	m.t.Helper()
-	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
 	if err := m.Flush(ctx, nil); err != nil {
 		st, _ := m.Status()

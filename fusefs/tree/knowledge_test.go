@@ -148,7 +148,7 @@ func TestTheFlatListingOfANewMachineSparesTheOthers(t *testing.T) {
 	m.unmount()
 	m, p := observed(t, store, Options{})
 	lists := func() int64 { return p.Snapshot().Of("list").Requests }
-	for deadline := time.Now().Add(10 * time.Second); lists() < 2 && time.Now().Before(deadline); { // of checkpoints, and of all
+	for deadline := time.Now().Add(time.Minute); lists() < 2 && time.Now().Before(deadline); { // of checkpoints, and of all
 		time.Sleep(time.Millisecond)
 	}
 	_, err := m.Reconcile(ctx, nil) // when the other has ended
@@ -209,7 +209,7 @@ func TestACheckpointThatCannotBeReadIsNotBelieved(t *testing.T) {
 }
 
 func (m *mount) checkpointsOf(store provider.Provider) ([]string, error) {
-	page, err := store.List(context.Background(), provider.ListOptions{Prefix: checkpointPrefix, Flat: true})
+	page, err := store.List(context.Background(), provider.ListOptions{Prefix: provider.Checkpoints, Flat: true})
 	var keys []string
 	for _, o := range page.Objects {
 		keys = append(keys, o.Key)
@@ -297,7 +297,7 @@ func TestAnOlderCatalogIsRecognised(t *testing.T) {
 	must(t, os.Rename(old, o.CacheDir))
 	m = m.again(o)
 	defer m.close()
-	deadline := time.Now().Add(10 * time.Second)
+	deadline := time.Now().Add(time.Minute)
 	for same(m.show(), want) != nil && time.Now().Before(deadline) {
 		time.Sleep(20 * time.Millisecond)
 	}
@@ -385,7 +385,7 @@ func TestADoubtOutlivesAMount(t *testing.T) {
 	m = m.again(m.opts)
 	defer func() { m.close() }()
 	want := map[string]string{"d/": "", "d/f": "1", "d/theirs": "2"}
-	for deadline := time.Now().Add(10 * time.Second); same(m.show(), want) != nil && time.Now().Before(deadline); {
+	for deadline := time.Now().Add(time.Minute); same(m.show(), want) != nil && time.Now().Before(deadline); {
 		time.Sleep(10 * time.Millisecond)
 	}
 	must(t, same(m.show(), want))

@@ -95,13 +95,25 @@ func (m *mount) fsync(path string) error {
 
 // insist repeats what a failing store makes fail, until it has passed.
 func (m *mount) insist(do func(context.Context) error) error {
-	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
 	for {
 		err := do(ctx)
 		if err == nil || ctx.Err() != nil || !strings.Contains(err.Error(), "injected") {
 			return err
 		}
+	}
+}
+
+// counted returns what the files take once every directory is known: the comparison after a crash may have one listed once more.
+func (m *mount) counted() Space {
+	m.t.Helper()
+	for deadline := time.Now().Add(time.Minute); ; {
+		s := m.Space()
+		if s.Counted || time.Now().After(deadline) {
+			return s
+		}
+		m.show()
 	}
 }
 

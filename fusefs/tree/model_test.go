@@ -272,7 +272,7 @@ func TestSoakTreeIsAFilesystem(t *testing.T) {
 						if err := same(m.show(), want); err != nil {
 							rt.Fatalf("mount: %v", err)
 						}
-						if got, bytes := m.Space(), want.bytes(); got.Used != bytes || !got.Counted {
+						if got, bytes := m.counted(), want.bytes(); got.Used != bytes || !got.Counted {
 							rt.Fatalf("%+v are taken, want %d bytes, and all counted", got, bytes)
 						}
 					},

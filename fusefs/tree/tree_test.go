@@ -294,7 +294,7 @@ func TestAFileHeldOpenForWritingIsNotStored(t *testing.T) {
 // waitFor waits for something that the background does.
 func waitFor(t *testing.T, ok func() bool) {
 	t.Helper()
-	for end := time.Now().Add(10 * time.Second); !ok(); {
+	for end := time.Now().Add(time.Minute); !ok(); {
 		if time.Now().After(end) {
 			t.Fatal("it does not come")
 		}

@@ -21,6 +21,11 @@ import (
 type Options struct {
 	ReadOnly bool         // nothing is written to find out what the store can do
 	Logger   *slog.Logger // nil means none
+
+	// Secrets finds credentials by the names that the ecosystem of the store gives them in the environment, such as
+	// AWS_SECRET_ACCESS_KEY or OS_PASSWORD, and stands for the environment then. It is asked whenever credentials are needed, so
+	// that what has changed counts. nil: they come from where the ecosystem keeps them.
+	Secrets func(name string) (value string, ok bool)
 }
 
 // Location is a store that a URL names. Make it with Parse.
@@ -42,6 +47,9 @@ func Parse(text string) (Location, error) {
 	}
 	for _, d := range drivers {
 		if d.Name == u.Scheme {
+			if err := d.holdsSecret(u); err != nil {
+				return Location{}, invalid(err)
+			}
 			l, err := d.parse(u)
 			if err != nil {
 				return Location{}, invalid(err)

@@ -3,6 +3,7 @@ package all
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/url"
 	"slices"
 
@@ -10,6 +11,7 @@ import (
 	"sharefs/provider/file"
 	"sharefs/provider/mem"
 	"sharefs/provider/s3"
+	"sharefs/provider/secret"
 )
 
 // Scheme describes the URLs of one kind of store.
@@ -40,6 +42,28 @@ func Schemes() []Scheme {
 type driver struct {
 	Scheme
 	parse func(u *url.URL) (Location, error)
+}
+
+// holdsSecret refuses a URL with a user in it, or a parameter whose name is that of a secret, and says where secrets go.
+func (d driver) holdsSecret(u *url.URL) error {
+	what := ""
+	if u.User != nil {
+		what = "a user or a password before the @"
+	}
+	for name := range u.Query() {
+		known := slices.ContainsFunc(d.Parameters, func(p Parameter) bool { return p.Name == name })
+		if !known && secret.Names(name) {
+			what = fmt.Sprintf("the parameter %q", name)
+		}
+	}
+	if what == "" {
+		return nil
+	}
+	where := "the store needs none"
+	if d.Credentials != "" {
+		where = "they come from " + d.Credentials + "; or from the file that secrets names for a store of the config file"
+	}
+	return fmt.Errorf("%s: credentials do not belong in a URL, which others can read: %s", what, where)
 }
 
 // drivers is a fixed list, in the order in which it is shown.
@@ -78,7 +102,7 @@ func parseS3(u *url.URL) (Location, error) {
 		prefix: cfg.Prefix,
 		id:     cfg.ID,
 		open: func(ctx context.Context, opts Options) (provider.Provider, error) {
-			return s3.Open(ctx, cfg, s3.Options{ReadOnly: opts.ReadOnly})
+			return s3.Open(ctx, cfg, s3.Options{ReadOnly: opts.ReadOnly, Secrets: opts.Secrets})
 		},
 	}, nil
 }

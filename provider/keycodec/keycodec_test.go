@@ -9,7 +9,13 @@ import (
 
 	"sharefs/provider"
 	"sharefs/provider/keycodec"
+	"sharefs/test/soak"
 )
+
+func TestMain(m *testing.M) {
+	soak.FixRapid()
+	m.Run()
+}
 
 func TestNamesAndTheirComponents(t *testing.T) {
 	for _, tc := range []struct{ what, name, component string }{

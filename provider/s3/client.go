@@ -19,7 +19,7 @@ import (
 
 const defaultRegion = "us-east-1"
 
-// connect finds region and credentials in the SDK's own chain and makes the client. Without credentials nothing could
+// connect finds region and credentials, unless it was given those, in the SDK's own chain and makes the client. Without credentials nothing could
 // work, so their absence is an error here.
 func (s *store) connect(ctx context.Context) error {
 	found, err := s.cfg.load(ctx)
@@ -33,7 +33,7 @@ func (s *store) connect(ctx context.Context) error {
 		}
 		s.region = defaultRegion
 	}
-	creds := &credentials{inner: found.Credentials}
+	creds := s.source(found.Credentials)
 	if _, err := creds.Retrieve(ctx); err != nil {
 		return s.fail(ctx, "open", "", err)
 	}
@@ -45,6 +45,7 @@ func (s *store) connect(ctx context.Context) error {
 		}
 		o.Credentials = aws.NewCredentialsCache(creds)
 		o.HTTPClient = s.http.usual
+		o.HTTPSignerV4 = &freshSigner{}
 		// Checksums are the driver's own: the SDK's would be sent behind the body, in a framing that many servers refuse.
 		o.RequestChecksumCalculation = aws.RequestChecksumCalculationWhenRequired
 		o.ResponseChecksumValidation = aws.ResponseChecksumValidationWhenRequired

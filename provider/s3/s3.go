@@ -66,6 +66,10 @@ type Options struct {
 	// limit how long a body may take. Copies, completions, batches of deletions and bodies from 64 MiB on, with which a server
 	// may be busy before it says a word, get ten times as long for the answer. 0 means one minute.
 	Timeout time.Duration
+
+	// Secrets finds credentials by the names that they have in the environment: AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and,
+	// if there is one, AWS_SESSION_TOKEN. It is asked for each request. nil is the SDK's chain.
+	Secrets func(name string) (value string, ok bool)
 }
 
 // store is one bucket.
@@ -75,6 +79,7 @@ type store struct {
 	client  *awss3.Client
 	http    *transports
 	timeout time.Duration
+	secrets func(name string) (string, bool) // nil: the SDK's chain
 	caps    provider.Capabilities
 	checks  conditions
 
@@ -95,7 +100,7 @@ func Open(ctx context.Context, cfg Config, opts Options) (provider.Provider, err
 	if err := cfg.check(); err != nil {
 		return nil, err
 	}
-	s := &store{cfg: cfg, timeout: opts.Timeout}
+	s := &store{cfg: cfg, timeout: opts.Timeout, secrets: opts.Secrets}
 	if s.timeout <= 0 {
 		s.timeout = time.Minute
 	}

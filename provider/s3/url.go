@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"sharefs/provider"
+	"sharefs/provider/secret"
 )
 
 // Config says which bucket, where, and as whom. ParseURL makes it from a URL.
@@ -101,15 +102,7 @@ func (c *Config) set(name string, values []string) error {
 }
 
 // looksSecret recognises the names that other tools give to credentials.
-func looksSecret(name string) bool {
-	plain := strings.NewReplacer("_", "", "-", "").Replace(strings.ToLower(name))
-	for _, word := range []string{"accesskey", "secret", "token", "password", "credential", "apikey"} {
-		if strings.Contains(plain, word) {
-			return true
-		}
-	}
-	return plain == "key" || plain == "user"
-}
+func looksSecret(name string) bool { return secret.Names(name) }
 
 // check reports what cannot work, so that Open and ParseURL refuse alike.
 func (c Config) check() error {

@@ -9,7 +9,13 @@ import (
 	"pgregory.net/rapid"
 
 	"sharefs/provider"
+	"sharefs/test/soak"
 )
+
+func TestMain(m *testing.M) {
+	soak.FixRapid()
+	m.Run()
+}
 
 const mib = 1 << 20
 

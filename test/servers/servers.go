@@ -1,5 +1,5 @@
-// Package servers starts real S3 servers for tests: MinIO and versitygw, at pinned versions, built once into the user's
-// cache directory. Each listens on a free port of 127.0.0.1 with random credentials and a data directory of its own,
+// Package servers starts real servers for tests: MinIO and versitygw, at pinned versions, built once into the user's
+// cache directory, and OpenStack Swift from Debian's packages. Each listens on a free port of 127.0.0.1 with random credentials and a data directory of its own,
 // and is gone when the test ends or the test program dies. Proxy puts a reverse proxy before one, which counts requests and misbehaves on demand.
 //
 // A server that cannot be built or started fails the test: a test that is skipped proves nothing.
@@ -174,10 +174,18 @@ func (s *Server) launch(ctx context.Context) error {
 }
 
 func (s *Server) waitReady(ctx context.Context, p *process) error {
+	return await(ctx, p, func() error {
+		_, err := s.client.ListBuckets(ctx, &s3.ListBucketsInput{})
+		return err
+	})
+}
+
+// await tries until it succeeds, the process ends or the context does.
+func await(ctx context.Context, p *process, try func() error) error {
 	again := time.NewTicker(25 * time.Millisecond)
 	defer again.Stop()
 	for {
-		_, err := s.client.ListBuckets(ctx, &s3.ListBucketsInput{})
+		err := try()
 		if err == nil {
 			return nil
 		}
@@ -343,7 +351,12 @@ func (s *Server) Env() []string {
 // SetEnv sets Env for the duration of the test. Like tb.Setenv it cannot be used in parallel tests.
 func (s *Server) SetEnv(tb testing.TB) {
 	tb.Helper()
-	for _, kv := range s.Env() {
+	setEnv(tb, s.Env())
+}
+
+func setEnv(tb testing.TB, env []string) {
+	tb.Helper()
+	for _, kv := range env {
 		name, value, _ := strings.Cut(kv, "=")
 		tb.Setenv(name, value)
 	}
