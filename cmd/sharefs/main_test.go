@@ -48,6 +48,8 @@ func TestStoreScripts(t *testing.T) {
 		t.Cleanup(func() { silent.Close() })
 		params := testscript.Params{Cmds: storeCommands(s), Setup: func(e *testscript.Env) error {
 			e.Setenv("ENDPOINT", s.Endpoint)
+			e.Setenv("HOSTPORT", strings.TrimPrefix(s.Endpoint, "http:"))
+			e.Setenv("RANDOM_NAME", strings.ToLower(rand.Text()[:12]))
 			e.Setenv("SILENT", "http://"+silent.Addr().String())
 			for _, pair := range s.Env() {
 				name, value, _ := strings.Cut(pair, "=")
