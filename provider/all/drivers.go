@@ -77,6 +77,15 @@ var drivers = []driver{
 			{"region", "eu-central-1", "the region; else AWS_REGION or the profile's, and us-east-1 with an endpoint"},
 			{"path_style", "true", "ask for ENDPOINT/BUCKET instead of BUCKET.ENDPOINT, as most servers that are not Amazon's need"},
 			{"profile", "backup", "a profile of the AWS configuration files; else AWS_PROFILE"},
+			{"proxy", "http://proxy.example.org:3128", "the proxy before the store; else HTTPS_PROXY, HTTP_PROXY and NO_PROXY"},
+			{"ca_file", "/etc/ssl/our-ca.pem", "certificates to trust besides the system's, in PEM; else AWS_CA_BUNDLE"},
+			{"sse", "aws:kms", "the store encrypts: AES256, aws:kms or aws:kms:dsse; else as the bucket's settings say"},
+			{"sse_kms_key_id", "alias/sharefs", "the key of sse=aws:kms, when it is not the bucket's"},
+			{"sse_customer_key_file", "/etc/sharefs/key", "encrypt with the key in this file, which only its owner may read (SSE-C); https only"},
+			{"storage_class", "STANDARD_IA", "of files; else the bucket's default, in which the claim and checkpoints always are"},
+			{"acl", "bucket-owner-full-control", "a canned ACL for each object"},
+			{"requester_pays", "true", "agree to pay for requests and transfer"},
+			{"checksum", "when_required", "for stores that refuse the newer checksums; else when_supported: a CRC32C is kept with each object"},
 		},
 		Credentials: "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, the AWS configuration files, or the machine's role",
 	}, parseS3},
@@ -118,7 +127,7 @@ func parseFile(u *url.URL) (Location, error) {
 		dir:  dir,
 		id:   itself(text),
 		open: func(_ context.Context, opts Options) (provider.Provider, error) {
-			return file.Open(dir, file.Options{Logger: opts.Logger})
+			return file.Open(dir, file.Options{Create: opts.Create, Logger: opts.Logger})
 		},
 	}, nil
 }

@@ -329,7 +329,7 @@ func (p *prober) unlessRefused(ctx context.Context, err error) error {
 
 // clean removes what the probe made, even when the caller has given up.
 func (p *prober) clean(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), min(p.timeout, 10*time.Second))
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), min(p.http.Timeout, 10*time.Second))
 	defer cancel()
 	group, ctx := errgroup.WithContext(ctx)
 	if p.id != "" {
