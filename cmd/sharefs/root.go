@@ -39,7 +39,7 @@ Changes are staged on the local disk and stored in the background; reads go thro
 		return exit.Errorf(exit.Usage, "%w (see %s --help)", err, cmd.CommandPath())
 	})
 	root.PersistentFlags().String(runtimeDirFlag, "", "where the control sockets of mounts are (default: $XDG_RUNTIME_DIR/sharefs, for root /run/sharefs) ["+config.EnvName(runtimeDirFlag)+"]")
-	root.AddCommand(newMount(), newUmount(), newStatus(), newFlush(), newReconcile(), newStores(), newProbe(), newCreate(), newCopy(),
+	root.AddCommand(newMount(), newUmount(), newStatus(), newFlush(), newReconcile(), newStores(), newProbe(), newCreate(), newCopy(), newDoctor(),
 		newVersion(), newExitCodes())
 	return root
 }
