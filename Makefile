@@ -1,15 +1,18 @@
-# Targets: build run test test-tahoe race soak lint bench clean. All need Go; test, test-tahoe and soak install the rest by test/setup.sh.
+# Targets: build run test test-tahoe race soak fuzz lint bench clean. All need Go; test, test-tahoe and soak install the rest by test/setup.sh.
 
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null)
 LDFLAGS := -s -w -X main.version=$(VERSION)
 FIGURES := $(CURDIR)/.run/soak-figures.jsonl
 
-# Tests below test/ start servers and mounts in other processes, where the race detector sees nothing: they run
+# What these test runs in servers and mounts, which are other processes, where the race detector sees nothing: they run
 # without it in "make test", and with it in "make race".
-UNIT     = $(shell go list ./... | grep -v '^sharefs/test')
-TIMEOUT := 20m
+APART   := ^sharefs/(test|cmd/sharefs$$|provider/(s3|swift)$$)
+UNIT     = $(shell go list ./... | grep -Ev '$(APART)')
+REST     = $(shell go list ./... | grep -E '$(APART)')
+TIMEOUT := 25m
+FUZZTIME ?= 10m
 
-.PHONY: build run test test-tahoe race soak lint bench clean prepare
+.PHONY: build run test test-tahoe race soak fuzz lint bench clean prepare
 
 build:
 	go build -trimpath -ldflags '$(LDFLAGS)' -o bin/sharefs ./cmd/sharefs
@@ -27,7 +30,7 @@ prepare:
 test: build prepare
 	@failed=0; \
 	go test -race -timeout $(TIMEOUT) $(UNIT) || failed=1; \
-	go test -timeout $(TIMEOUT) ./test/... || failed=1; \
+	go test -parallel 4 -timeout $(TIMEOUT) $(REST) || failed=1; \
 	exit $$failed
 
 # Tahoe-LAFS's own storage server, with its own tests, on mounts: five minutes, and two more the first time.
@@ -42,6 +45,11 @@ soak: build prepare
 	@mkdir -p $(dir $(FIGURES)) && rm -f $(FIGURES)
 	SOAK=1 SOAK_FIGURES=$(FIGURES) go test -count=1 -timeout 6h -v -run Soak ./...
 	go run ./test/soak/report -figures $(FIGURES) -out docs/soak.md
+	$(MAKE) fuzz
+
+# Every fuzz target, each for FUZZTIME.
+fuzz:
+	FUZZTIME=$(FUZZTIME) bash test/fuzz.sh
 
 lint:
 	go test -count=1 ./test/lint

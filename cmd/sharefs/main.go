@@ -6,18 +6,31 @@ package main
 import (
 	"fmt"
 	"os"
+	"path/filepath"
 	"strings"
 
 	"sharefs/cmd/sharefs/internal/exit"
 )
 
-func main() { os.Exit(int(run(os.Args[1:]))) }
+func main() {
+	args := os.Args[1:]
+	if filepath.Base(os.Args[0]) == helperName {
+		var ok bool
+		if args, ok = helperArgs(args); !ok {
+			return
+		}
+	}
+	os.Exit(int(run(args)))
+}
 
 // run runs one command and says in one line what went wrong.
 func run(args []string) exit.Code {
 	root := newRoot()
 	root.SetArgs(args)
-	err := root.Execute()
+	err := keepSecret()
+	if err == nil {
+		err = root.Execute()
+	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "sharefs: "+oneLine(err))
 	}

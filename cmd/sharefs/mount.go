@@ -20,6 +20,7 @@ import (
 	"sharefs/cmd/sharefs/internal/exit"
 	"sharefs/cmd/sharefs/internal/logging"
 	"sharefs/cmd/sharefs/internal/mountpoint"
+	"sharefs/cmd/sharefs/internal/stores"
 	"sharefs/provider/all"
 )
 
@@ -29,7 +30,7 @@ func newMount() *cobra.Command {
 		Short: "Mount a store on a directory",
 		Long: `mount mounts a store on an existing directory, goes to the background, and returns when the mount works.
 
-STORE is one of:
+STORE is a name of the config file (sharefs stores lists them), or one of:
 ` + storesText() + `
 Without STORE the embedded default is mounted: the directory $XDG_DATA_HOME/sharefs (~/.local/share/sharefs), made when
 missing.
@@ -48,9 +49,10 @@ mounted again it is kept aside there.
 With --shared several mounts change one store, on S3, and nobody claims it. A close or a rename is stored when it returns,
 on condition that nobody else was first: who is second gets ESTALE, and his data is kept below .sharefs/conflicts.
 
-Each setting below is a flag, a word of -o, an environment variable, and a key of the config file; the first of these
-that names it holds.`,
-		Args: arguments(1, 2, "DIR, or STORE and DIR"),
+Each setting below is a flag, a word of -o, an environment variable, and a key of the config file, there in the table
+of a named store or for all mounts; the first of these that names it holds.`,
+		Args:              arguments(1, 2, "DIR, or STORE and DIR"),
+		ValidArgsFunction: completeStores,
 	}
 	cmd.Flags().SortFlags = false
 	flags := config.Bind(cmd.Flags())
@@ -98,8 +100,8 @@ func mount(cmd *cobra.Command, flags *config.Flags, args []string, parent *backg
 
 // job is a mount to be made.
 type job struct {
-	location all.Location
-	embedded bool   // location is the embedded default
+	store    stores.Store
+	embedded bool   // store is the embedded default
 	dir      string // without symlinks
 	settings config.Settings
 	places   config.Places
@@ -108,18 +110,15 @@ type job struct {
 
 func newJob(cmd *cobra.Command, flags *config.Flags, args []string) (*job, error) {
 	j := &job{places: places()}
-	var err error
-	if j.settings, err = config.Load(flags, j.places); err != nil {
+	file, err := config.FileOf(cmd.Flags(), j.places)
+	if err != nil {
 		return nil, err
-	}
-	if j.settings.Force && !j.settings.TakeOver {
-		return nil, exit.Errorf(exit.Usage, "--force says how to take over: give --take-over too")
 	}
 	if j.runtime, err = runtimeOf(cmd); err != nil {
 		return nil, err
 	}
 	dir := args[len(args)-1]
-	if strings.Contains(dir, "://") {
+	if _, named := file.Store(dir); strings.Contains(dir, "://") || named && len(args) == 1 {
 		return nil, exit.Errorf(exit.Usage, "mount takes DIR, or STORE and DIR: this is a store, and the directory is missing (see sharefs mount --help)")
 	}
 	if j.dir, err = existing(dir); err != nil {
@@ -133,8 +132,14 @@ func newJob(cmd *cobra.Command, flags *config.Flags, args []string) (*job, error
 		}
 		store = (&url.URL{Scheme: "file", Path: data}).String()
 	}
-	if j.location, err = all.Parse(store); err != nil {
-		return nil, exit.With(exit.Store, err)
+	if j.store, err = stores.Find(file, store); err != nil {
+		return nil, err
+	}
+	if j.settings, err = config.Load(flags, file, j.places, j.store.Name); err != nil {
+		return nil, err
+	}
+	if j.settings.Force && !j.settings.TakeOver {
+		return nil, exit.Errorf(exit.Usage, "--force says how to take over: give --take-over too")
 	}
 	if j.settings.LogFile == "" && !j.settings.Foreground {
 		if j.settings.LogFile, err = j.places.Log(j.dir); err != nil {
@@ -201,7 +206,7 @@ func (j *job) serve(parent *background.Parent) error {
 		Stop:   stop,
 		Hurry:  hurry,
 	}
-	entry := control.Entry{PID: os.Getpid(), Dir: j.dir, Store: j.location.String(), CacheDir: j.settings.CacheDir,
+	entry := control.Entry{PID: os.Getpid(), Dir: j.dir, Store: j.store.String(), CacheDir: j.settings.CacheDir,
 		LogFile: j.settings.LogFile, Since: time.Now(), Version: versionText()}
 	open := func(ctx context.Context) (life.Opened, error) { return j.open(ctx, host) }
 	return errors.Join(life.Serve(j.runtime, entry, host, open, parent.Ready), log.Close())

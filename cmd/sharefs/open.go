@@ -12,13 +12,12 @@ import (
 	"sharefs/cmd/sharefs/internal/control"
 	life "sharefs/cmd/sharefs/internal/daemon"
 	"sharefs/cmd/sharefs/internal/exit"
+	"sharefs/cmd/sharefs/internal/stores"
 	"sharefs/fusefs"
 	"sharefs/fusefs/claim"
 	"sharefs/fusefs/commit/pathrule"
 	"sharefs/fusefs/tree"
 	"sharefs/provider"
-	"sharefs/provider/all"
-	"sharefs/provider/retry"
 	"sharefs/provider/stack"
 )
 
@@ -43,9 +42,9 @@ func (j *job) open(ctx context.Context, h life.Host) (_ life.Opened, err error) 
 			err = errors.Join(err, store.Close())
 		}
 	}()
-	id, err := j.location.ID(ctx)
+	id, err := j.store.Location.ID(ctx)
 	if err != nil {
-		return life.Opened{}, j.storeError(err)
+		return life.Opened{}, j.store.Error(err)
 	}
 	cacheDir, err := j.cacheDir(id, made)
 	if err != nil {
@@ -64,7 +63,7 @@ func (j *job) open(ctx context.Context, h life.Host) (_ life.Opened, err error) 
 		return life.Opened{}, mountError(err)
 	}
 	a := &adapter{mounted: mounted, store: store, counts: store.Snapshot, log: h.Log}
-	if j.location.Scheme() == "mem" && j.settings.CacheDir == "" {
+	if j.store.Location.Scheme() == "mem" && j.settings.CacheDir == "" {
 		a.scratch = cacheDir
 	}
 	return life.Opened{Mount: a, Store: store.String(), CacheDir: cacheDir, ReadOnly: j.settings.ReadOnly}, nil
@@ -73,46 +72,12 @@ func (j *job) open(ctx context.Context, h life.Host) (_ life.Opened, err error) 
 // openStore opens the store, and makes sure that it answers.
 func (j *job) openStore(ctx context.Context, h life.Host, made *directories) (*stack.Stack, error) {
 	if j.embedded {
-		if err := made.make(j.location.Dir()); err != nil {
+		if err := made.make(j.store.Location.Dir()); err != nil {
 			return nil, exit.Errorf(exit.Store, "embedded default store: %w", err)
 		}
 	}
-	ctx, cancel := context.WithTimeout(ctx, j.settings.OpenTimeout)
-	defer cancel()
-	driver, err := j.location.Open(ctx, all.Options{ReadOnly: j.settings.ReadOnly, Logger: h.Log})
-	if err != nil {
-		return nil, j.storeError(err)
-	}
-	store, err := stack.New(driver, stack.Options{Prefix: j.location.Prefix(), ReadOnly: j.settings.ReadOnly, Logger: h.Log,
-		Retry: retry.Options{MaxElapsed: j.settings.IOTimeout, AttemptTimeout: j.settings.IOTimeout,
-			MaxDelay: min(5*time.Second, j.settings.IOTimeout/10)}})
-	if err != nil {
-		return nil, j.storeError(errors.Join(err, driver.Close()))
-	}
-	if j.settings.ReadOnly { // a store that is opened for reading only has not been asked anything yet
-		if _, err := store.List(ctx, provider.ListOptions{Limit: 1}); err != nil {
-			return nil, j.storeError(errors.Join(err, store.Close()))
-		}
-	}
-	return store, nil
-}
-
-// storeError says what to do about a store that cannot be opened.
-func (j *job) storeError(err error) error {
-	hint := ""
-	switch kind := provider.KindOf(err); {
-	case errors.Is(err, context.DeadlineExceeded):
-		return exit.Errorf(exit.Store, "the store %s did not answer within %v: check the endpoint and the network, or give it longer with --open-timeout", j.location, j.settings.OpenTimeout)
-	case kind == provider.KindNoStore:
-		hint = ": check the name, or make it first"
-	case kind == provider.KindAuth:
-		hint = ": check the credentials"
-	case kind == provider.KindDenied:
-		hint = ": these credentials may not use it; to read only, mount with --read-only"
-	case kind == provider.KindUnavailable:
-		hint = ": check the endpoint and the network"
-	}
-	return exit.Errorf(exit.Store, "the store %s cannot be opened: %w%s", j.location, err, hint)
+	return j.store.Open(ctx, stores.Options{ReadOnly: j.settings.ReadOnly, OpenTimeout: j.settings.OpenTimeout,
+		IOTimeout: j.settings.IOTimeout, Logger: h.Log})
 }
 
 // mountError gives an error of fusefs.Mount its exit code.
@@ -134,7 +99,7 @@ func (j *job) cacheDir(id string, made *directories) (string, error) {
 	if j.settings.CacheDir != "" {
 		return j.settings.CacheDir, nil
 	}
-	if j.location.Scheme() == "mem" {
+	if j.store.Location.Scheme() == "mem" {
 		dir, err := os.MkdirTemp("", "sharefs-mem-")
 		made.add(dir)
 		return dir, err

@@ -2,8 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
-	"fmt"
 	"io"
 	"slices"
 
@@ -149,10 +147,5 @@ func printJSON(w io.Writer, all []mountStatus) error {
 			s.Requests.ByKind = map[string]control.RequestKind{}
 		}
 	}
-	enc := json.NewEncoder(w)
-	enc.SetIndent("", "  ")
-	if err := enc.Encode(map[string]any{"mounts": all}); err != nil {
-		return fmt.Errorf("status: %w", err)
-	}
-	return nil
+	return printIndented(w, map[string]any{"mounts": all})
 }

@@ -63,7 +63,7 @@ func umount(ctx context.Context, d *control.Daemon, noWait bool) error {
 	bar := newProgress(os.Stderr)
 	watching, stop := context.WithCancel(ctx)
 	go tellHolders(watching, d.Dir)
-	out, err := d.Umount(ctx, noWait, bar.show)
+	out, err := d.Umount(ctx, noWait, storing(bar))
 	stop()
 	bar.end()
 	if err != nil {

@@ -197,10 +197,18 @@ func (t *Tree) ConflictsDir() string { return filepath.Join(t.o.CacheDir, confli
 
 // conflicts lists what was set aside and not removed yet.
 func (t *Tree) conflicts() []Conflict {
-	dir := t.ConflictsDir()
+	list, err := conflictsIn(t.o.CacheDir)
+	if err != nil {
+		t.o.Logger.Warn("the conflicts cannot be listed", "err", err)
+	}
+	return list
+}
+
+func conflictsIn(cacheDir string) ([]Conflict, error) {
+	dir := filepath.Join(cacheDir, conflictsName)
 	entries, err := os.ReadDir(dir)
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
-		t.o.Logger.Warn("the conflicts cannot be listed", "dir", dir, "err", err)
+		return nil, err
 	}
 	var list []Conflict
 	for _, e := range entries {
@@ -229,7 +237,7 @@ func (t *Tree) conflicts() []Conflict {
 		}
 		list = append(list, c)
 	}
-	return list
+	return list, nil
 }
 
 // tellConflicts reminds of them at every mount.

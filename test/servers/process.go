@@ -63,13 +63,20 @@ func (p *process) ended() bool {
 
 // kill ends the process and reports whether it is gone.
 func (p *process) kill() error {
-	if err := p.cmd.Process.Kill(); err != nil && !errors.Is(err, os.ErrProcessDone) {
+	return p.end(syscall.SIGKILL)
+}
+
+// terminate asks the process to end, with those that are below it, and reports whether it is gone.
+func (p *process) terminate() error { return p.end(syscall.SIGTERM) }
+
+func (p *process) end(with syscall.Signal) error {
+	if err := p.cmd.Process.Signal(with); err != nil && !errors.Is(err, os.ErrProcessDone) {
 		return err
 	}
 	select {
 	case <-p.done:
 		return nil
 	case <-time.After(30 * time.Second):
-		return fmt.Errorf("process %d is still there 30 s after SIGKILL", p.cmd.Process.Pid)
+		return fmt.Errorf("process %d is still there 30 s after %v", p.cmd.Process.Pid, with)
 	}
 }

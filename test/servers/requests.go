@@ -5,7 +5,7 @@ import (
 	"strings"
 )
 
-// Request is a kind of S3 request, as the bill and a design's floor count them.
+// Request is a kind of request, named as S3 has it, as the bill and a design's floor count them.
 type Request string
 
 // The kinds of requests.
@@ -29,8 +29,11 @@ const (
 	Other          Request = "other"
 )
 
-// classify tells the kind of a request with a path-style address.
+// classify tells the kind of a request: of Swift, or of S3 with a path-style address.
 func classify(r *http.Request) Request {
+	if kind, ok := classifySwift(r); ok {
+		return kind
+	}
 	_, key, _ := strings.Cut(strings.TrimPrefix(r.URL.Path, "/"), "/")
 	query := r.URL.Query()
 	if key == "" {

@@ -1,5 +1,5 @@
-// Package servers starts real S3 servers for tests: MinIO and versitygw, at pinned versions, built once into the user's
-// cache directory. Each listens on a free port of 127.0.0.1 with random credentials and a data directory of its own,
+// Package servers starts real servers for tests: MinIO and versitygw, at pinned versions, built once into the user's
+// cache directory, and OpenStack Swift from Debian's packages. Each listens on a free port of 127.0.0.1 with random credentials and a data directory of its own,
 // and is gone when the test ends or the test program dies. Proxy puts a reverse proxy before one, which counts requests and misbehaves on demand.
 //
 // A server that cannot be built or started fails the test: a test that is skipped proves nothing.
@@ -8,6 +8,7 @@ package servers
 import (
 	"context"
 	"crypto/rand"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -37,7 +38,8 @@ const (
 // Server is a running S3 server.
 type Server struct {
 	Name      string // "minio" or "versitygw"
-	Endpoint  string // http://127.0.0.1:PORT, the same after a Restart
+	Endpoint  string // http://127.0.0.1:PORT, the same after a Restart; https with a CAFile
+	CAFile    string // of MinIOTLS: the certificate to trust
 	Region    string
 	AccessKey string
 	SecretKey string
@@ -58,6 +60,16 @@ type Server struct {
 func MinIO(tb testing.TB) *Server {
 	tb.Helper()
 	return forTest(tb, StartMinIO)
+}
+
+// MinIOTLS starts MinIO behind TLS, with a certificate that signs itself, and ends it with the test.
+func MinIOTLS(tb testing.TB) *Server {
+	tb.Helper()
+	return forTest(tb, func(ctx context.Context) (*Server, error) {
+		sw := minio()
+		sw.tls = true
+		return start(ctx, sw)
+	})
 }
 
 // VersityGW starts versitygw with its posix backend and ends it with the test.
@@ -103,9 +115,13 @@ func start(ctx context.Context, sw software) (*Server, error) {
 	s := &Server{
 		Name: sw.name, Region: "us-east-1", AccessKey: "test" + rand.Text()[:12], SecretKey: rand.Text() + rand.Text(),
 		DataDir: filepath.Join(dir, "data"), software: sw, binary: binary, dir: dir,
-		transport: &http.Transport{MaxIdleConnsPerHost: 16},
+		transport: &http.Transport{MaxIdleConnsPerHost: 16, TLSClientConfig: &tls.Config{}},
 	}
-	if err := os.Mkdir(s.DataDir, 0o755); err != nil {
+	err = os.Mkdir(s.DataDir, 0o755)
+	if err == nil && sw.tls {
+		err = s.makeCertificate()
+	}
+	if err != nil {
 		return nil, errors.Join(err, s.Close())
 	}
 	// Between the choice of a free port and the server's bind another program may take it: choose again.
@@ -144,6 +160,9 @@ func (s *Server) listenOn(addr string, err error) error {
 		return err
 	}
 	s.addr, s.Endpoint = addr, "http://"+addr
+	if s.CAFile != "" {
+		s.Endpoint = "https://" + addr
+	}
 	s.client = s.ClientAt(s.Endpoint)
 	return nil
 }
@@ -174,10 +193,18 @@ func (s *Server) launch(ctx context.Context) error {
 }
 
 func (s *Server) waitReady(ctx context.Context, p *process) error {
+	return await(ctx, p, func() error {
+		_, err := s.client.ListBuckets(ctx, &s3.ListBucketsInput{})
+		return err
+	})
+}
+
+// await tries until it succeeds, the process ends or the context does.
+func await(ctx context.Context, p *process, try func() error) error {
 	again := time.NewTicker(25 * time.Millisecond)
 	defer again.Stop()
 	for {
-		_, err := s.client.ListBuckets(ctx, &s3.ListBucketsInput{})
+		err := try()
 		if err == nil {
 			return nil
 		}
@@ -322,6 +349,9 @@ func (s *Server) URL(bucket, prefix string) string { return s.URLAt(s.Endpoint, 
 // URLAt returns the sharefs URL of a prefix in a bucket that reaches the server under another address, such as a Proxy's.
 func (s *Server) URLAt(endpoint, bucket, prefix string) string {
 	query := url.Values{"endpoint": {endpoint}, "path_style": {"true"}, "region": {s.Region}}
+	if s.CAFile != "" {
+		query.Set("ca_file", s.CAFile)
+	}
 	u := url.URL{Scheme: "s3", Host: bucket, Path: "/" + prefix, RawQuery: query.Encode()}
 	return u.String()
 }
@@ -343,7 +373,12 @@ func (s *Server) Env() []string {
 // SetEnv sets Env for the duration of the test. Like tb.Setenv it cannot be used in parallel tests.
 func (s *Server) SetEnv(tb testing.TB) {
 	tb.Helper()
-	for _, kv := range s.Env() {
+	setEnv(tb, s.Env())
+}
+
+func setEnv(tb testing.TB, env []string) {
+	tb.Helper()
+	for _, kv := range env {
 		name, value, _ := strings.Cut(kv, "=")
 		tb.Setenv(name, value)
 	}

@@ -18,6 +18,8 @@ type world struct {
 	args string // separated by blanks
 	env  map[string]string
 	file string // contents; empty: there is none
+
+	store string // the named store that is mounted; empty: another one
 }
 
 func (w world) load(t *testing.T) (Settings, error) {
@@ -41,7 +43,12 @@ func (w world) load(t *testing.T) (Settings, error) {
 	if err := set.Parse(strings.Fields(w.args)); err != nil {
 		return Settings{}, err
 	}
-	return Load(flags, Places{Env: func(name string) (string, bool) { v, ok := env[name]; return v, ok }})
+	p := Places{Env: func(name string) (string, bool) { v, ok := env[name]; return v, ok }}
+	file, err := FileOf(set, p)
+	if err != nil {
+		return Settings{}, err
+	}
+	return Load(flags, file, p, w.store)
 }
 
 func TestFlagsBeatEnvironmentBeatsFileBeatsDefault(t *testing.T) {
@@ -61,10 +68,10 @@ func TestFlagsBeatEnvironmentBeatsFileBeatsDefault(t *testing.T) {
 		{"nothing is said", world{}, got{10 << 30, time.Second, 16, false}},
 		{"the file", world{file: file}, got{1 << 30, 3 * time.Second, 3, true}},
 		{"the environment over the file", world{env: env, file: file}, got{2 << 30, 4 * time.Second, 3, false}},
-		{"flags over both", world{"--cache-size 5GiB -r", env, file}, got{5 << 30, 4 * time.Second, 3, true}},
-		{"-o is as strong as flags", world{"-o cache-size=5GiB,ro", env, file}, got{5 << 30, 4 * time.Second, 3, true}},
-		{"of -o and flags the last wins", world{"-o ro --read-only=false --parallel 1 -o parallel=2", env, file}, got{2 << 30, 4 * time.Second, 2, false}},
-		{"rw undoes read-only", world{"-r -o rw", nil, ""}, got{10 << 30, time.Second, 16, false}},
+		{"flags over both", world{args: "--cache-size 5GiB -r", env: env, file: file}, got{5 << 30, 4 * time.Second, 3, true}},
+		{"-o is as strong as flags", world{args: "-o cache-size=5GiB,ro", env: env, file: file}, got{5 << 30, 4 * time.Second, 3, true}},
+		{"of -o and flags the last wins", world{args: "-o ro --read-only=false --parallel 1 -o parallel=2", env: env, file: file}, got{2 << 30, 4 * time.Second, 2, false}},
+		{"rw undoes read-only", world{args: "-r -o rw"}, got{10 << 30, time.Second, 16, false}},
 		{"an empty variable says nothing", world{env: map[string]string{"SHAREFS_CACHE_SIZE": ""}, file: file}, got{1 << 30, 3 * time.Second, 3, true}},
 		{"words for mount(8) are taken", world{args: "-o defaults,_netdev,nofail,x-systemd.automount,allow_other"}, got{10 << 30, time.Second, 16, false}},
 	} {
@@ -104,6 +111,7 @@ func TestEverySettingHasOneNameEverywhere(t *testing.T) {
 			{"-o with underscores", world{args: "-o " + strings.ReplaceAll(o.Name, "-", "_") + "=" + v}},
 			{"environment", world{env: map[string]string{EnvName(o.Name): v}}},
 			{"file", world{file: fmt.Sprintf("%s = %q\n", o.Name, v)}},
+			{"store of the file", world{file: fmt.Sprintf("[stores.it]\nurl = \"mem:\"\n%s = %q\n", o.Name, v), store: "it"}},
 		} {
 			t.Run(o.Name+" by "+c.name, func(t *testing.T) {
 				s, err := c.load(t)
@@ -188,13 +196,25 @@ func TestWrongSettingsAreNamedWithTheirPlace(t *testing.T) {
 		{"word of -o", world{args: "-o ro,cachesize=3G"}, `invalid argument "ro,cachesize=3G" for "-o, --options" flag: unknown option "cachesize=3G"`},
 		{"word of -o without its value", world{args: "-o cache_size"}, `invalid argument "cache_size" for "-o, --options" flag: option "cache-size" needs a value: cache-size=SIZE`},
 		{"environment", world{env: map[string]string{"SHAREFS_PARALLEL": "0"}}, `environment variable SHAREFS_PARALLEL=0: it must be a number from 1 to 1024`},
-		{"key of the file", world{file: "# mine\nparallel = 3\ncash-size = \"3G\"\n"}, `HOME/.config/sharefs/config.toml:3: cash-size: unknown key: the keys are the long names of the flags, see sharefs mount --help`},
-		{"table of the file", world{file: "\n[mount]\nparallel = 3\n"}, `HOME/.config/sharefs/config.toml:2: mount: unknown key: the keys are the long names of the flags, see sharefs mount --help`},
+		{"key of the file", world{file: "# mine\nparallel = 3\ncash-size = \"3G\"\n"}, `HOME/.config/sharefs/config.toml:3: cash-size: unknown key: did you mean cache-size? known are read-only, take-over, `},
+		{"table of the file", world{file: "\n[mount]\nparallel = 3\n"}, `HOME/.config/sharefs/config.toml:2: mount: unknown key: known are read-only, `},
 		{"value of the file", world{file: "read-only = 3\n"}, `HOME/.config/sharefs/config.toml:1: read-only: it must be true or false`},
 		{"list in the file", world{file: "parallel = [3]\n"}, `HOME/.config/sharefs/config.toml:1: parallel: it must be one value: a string, a number, true or false`},
 		{"relative name in the file", world{file: "\n\ncache-dir = \"c\"\n"}, `HOME/.config/sharefs/config.toml:3: cache-dir: "c" is relative, to nobody knows what: begin it with / or ~/`},
 		{"syntax of the file", world{file: "parallel = 3\ncache-size = 10G\n"}, `HOME/.config/sharefs/config.toml:2: `},
 		{"the first of several", world{file: "a = 1\nb = 2\n"}, `HOME/.config/sharefs/config.toml:1: a: unknown key`},
+		{"a store without a url", world{file: "\n[stores.shares]\nparallel = 3\n"}, `HOME/.config/sharefs/config.toml:2: shares: the store has no url: url = "s3://BUCKET" or the like`},
+		{"key of a store", world{file: "[stores.a]\nurl = \"mem:\"\n[stores.shares]\nurl = \"mem:\"\nprofil = \"tahoe\"\n"}, `HOME/.config/sharefs/config.toml:5: profil: unknown key of a store (parameters of its URL stand in parameters = {...}): did you mean profile? known are url, parameters, secrets, read-only, `},
+		{"parameter as a key of a store", world{file: "[stores.shares]\nurl = \"mem:\"\nregion = \"x\"\n"}, `HOME/.config/sharefs/config.toml:3: region: unknown key of a store (parameters of its URL stand in parameters = {...}): `},
+		{"value of a store", world{file: "parallel = 3\n[stores.shares]\nurl = \"mem:\"\nparallel = 0\n"}, `HOME/.config/sharefs/config.toml:4: parallel: it must be a number from 1 to 1024`},
+		{"name of a store", world{file: "[stores.\"a/b\"]\nurl = \"mem:\"\n"}, `HOME/.config/sharefs/config.toml:1: a/b: not a name of a store: it has letters, digits, - and _`},
+		{"a store that is no table", world{file: "[stores]\nshares = \"s3://b\"\n"}, `HOME/.config/sharefs/config.toml:2: shares: a store is a table: [stores.shares], with url = "..." in it`},
+		{"stores that are none", world{file: "stores = 3\n"}, `HOME/.config/sharefs/config.toml:1: stores: it is a table for each store: [stores.NAME]`},
+		{"url that is none", world{file: "[stores.shares]\nurl = 3\n"}, `HOME/.config/sharefs/config.toml:1: shares: the store has no url`},
+		{"parameters that are none", world{file: "[stores.shares]\nurl = \"mem:\"\nparameters = \"a=b\"\n"}, `HOME/.config/sharefs/config.toml:3: parameters: they are a table: parameters = { region = "..." }`},
+		{"a parameter that is a list", world{file: "[stores.shares]\nurl = \"mem:\"\n[stores.shares.parameters]\na = [1]\n"}, `HOME/.config/sharefs/config.toml:4: a: a parameter is a string, a number, true or false`},
+		{"relative name of the secrets", world{file: "[stores.shares]\nurl = \"mem:\"\nsecrets = \"s.env\"\n"}, `HOME/.config/sharefs/config.toml:3: secrets: "s.env" is relative, to nobody knows what: begin it with / or ~/`},
+		{"a store that nobody asks for", world{file: "[stores.other]\nurl = \"mem:\"\ncolour = 1\n", store: "shares"}, `HOME/.config/sharefs/config.toml:3: colour: unknown key of a store`},
 		{"a file that is not there", world{args: "--config /no/such.toml"}, `config file: open /no/such.toml: no such file or directory`},
 		{"a file of the environment that is not there", world{env: map[string]string{"SHAREFS_CONFIG": "/no/such.toml"}}, `config file: open /no/such.toml: no such file or directory`},
 	} {
@@ -246,7 +266,11 @@ func TestSampleFileHoldsEverySettingWithItsDefault(t *testing.T) {
 	}
 	s := Defaults()
 	s.Umask = 0o777 // what the file must set back
-	if err := readFile(uncommented(t, string(doc)), s.Options()); err != nil {
+	file, err := ReadFile(uncommented(t, string(doc)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := file.set(s.Options(), ""); err != nil {
 		t.Fatal(err)
 	}
 	if s.Umask != 0o022 {

@@ -17,16 +17,54 @@ func EnvName(option string) string {
 	return EnvPrefix + strings.ToUpper(strings.ReplaceAll(option, "-", "_"))
 }
 
+// fileFlag is the flag that names the config file.
+const fileFlag = "config"
+
+// BindFile adds the flag --config to set.
+func BindFile(set *pflag.FlagSet) {
+	set.String(fileFlag, "", "config file: settings and named stores (default: $XDG_CONFIG_HOME/sharefs/config.toml, else /etc/sharefs/config.toml) ["+EnvName(fileFlag)+"]")
+}
+
+// FileOf reads the config file that the flag of BindFile or the environment names, else the default one; where there is
+// none, an empty one.
+func FileOf(set *pflag.FlagSet, p Places) (*File, error) {
+	name, err := fileName(set, p)
+	if err != nil || name == "" {
+		return &File{}, err
+	}
+	return ReadFile(name)
+}
+
+// fileName returns the name of the file to read; empty when there is none. One that was asked for must exist.
+func fileName(set *pflag.FlagSet, p Places) (string, error) {
+	name, err := set.GetString(fileFlag)
+	if err != nil {
+		return "", err
+	}
+	from := "--" + fileFlag
+	if !set.Changed(fileFlag) {
+		name, from = "", EnvName(fileFlag)
+		if text, ok := p.env(from); ok {
+			name = text
+		}
+	}
+	if name == "" {
+		return p.configFile(), nil
+	}
+	if err := (path{&name, "file"}).Set(name); err != nil {
+		return "", exit.Errorf(exit.Usage, "%s: %w", from, err)
+	}
+	return name, nil
+}
+
 // Flags are the settings given on a command line.
 type Flags struct {
-	set   *pflag.FlagSet
-	file  string
 	texts map[string]string // by option: what was given last
 }
 
 // Bind adds a flag for every setting to set, and --config and -o beside them.
 func Bind(set *pflag.FlagSet) *Flags {
-	f := &Flags{set: set, texts: map[string]string{}}
+	f := &Flags{texts: map[string]string{}}
 	scratch := Defaults()
 	for _, o := range scratch.Options() {
 		flag := set.VarPF(given{o, f.texts}, o.Name, o.Short, o.Usage+" ["+EnvName(o.Name)+"]")
@@ -34,7 +72,7 @@ func Bind(set *pflag.FlagSet) *Flags {
 			flag.NoOptDefVal = "true"
 		}
 	}
-	set.StringVar(&f.file, "config", "", "config file with defaults for all of these (default: $XDG_CONFIG_HOME/sharefs/config.toml, else /etc/sharefs/config.toml) ["+EnvName("config")+"]")
+	BindFile(set)
 	set.VarP(mountOptions{set}, "options", "o", "the same settings as mount(8) writes them, such as -o ro,cache-size=10G")
 	return f
 }
@@ -65,28 +103,23 @@ func (g given) String() string {
 }
 func (g given) Type() string { return g.Value.Type() }
 
-// Load returns the settings that hold. Wrong ones are errors of exit.Usage that name where they stand.
-func Load(f *Flags, p Places) (Settings, error) {
+// Load returns the settings that hold for a mount of the store that the file knows by the name, which is empty for others.
+// Wrong ones are errors of exit.Usage that name where they stand.
+func Load(f *Flags, file *File, p Places, store string) (Settings, error) {
 	s := Defaults()
-	if err := f.load(&s, p); err != nil || s.Profile == "" {
+	if err := f.load(&s, file, p, store); err != nil || s.Profile == "" {
 		return s, err
 	}
 	chosen := Defaults() // again, from the profile's defaults
 	Profiles[s.Profile](&chosen)
-	return chosen, f.load(&chosen, p)
+	return chosen, f.load(&chosen, file, p, store)
 }
 
 // load puts what the config file, the environment and the flags say over the settings.
-func (f *Flags) load(s *Settings, p Places) error {
+func (f *Flags) load(s *Settings, file *File, p Places, store string) error {
 	options := s.Options()
-	name, err := f.configFile(p)
-	if err != nil {
+	if err := file.set(options, store); err != nil {
 		return err
-	}
-	if name != "" {
-		if err := readFile(name, options); err != nil {
-			return err
-		}
 	}
 	for _, o := range options {
 		if text, ok := p.env(EnvName(o.Name)); ok {
@@ -105,24 +138,6 @@ func (f *Flags) load(s *Settings, p Places) error {
 	return nil
 }
 
-// configFile returns the name of the file to read; empty when there is none. One that was asked for must exist.
-func (f *Flags) configFile(p Places) (string, error) {
-	name, from := f.file, "--config"
-	if !f.set.Changed("config") {
-		name, from = "", EnvName("config")
-		if text, ok := p.env(from); ok {
-			name = text
-		}
-	}
-	if name == "" {
-		return p.configFile(), nil
-	}
-	if err := (path{&name, "file"}).Set(name); err != nil {
-		return "", exit.Errorf(exit.Usage, "%s: %w", from, err)
-	}
-	return name, nil
-}
-
 // mountOptions is the flag -o: words of mount(8), each of which sets a flag, so that of -o and flags the last wins.
 type mountOptions struct{ set *pflag.FlagSet }
 
@@ -136,6 +151,7 @@ var aliases = map[string][2]string{
 var ignored = map[string]bool{
 	"defaults": true, "auto": true, "noauto": true, "nofail": true, "_netdev": true, "nodev": true, "nosuid": true,
 	"user": true, "users": true, "nouser": true, "owner": true, "group": true,
+	"exec": true, "noatime": true, "nodiratime": true, "relatime": true,
 }
 
 func (m mountOptions) Set(text string) error {
@@ -149,7 +165,7 @@ func (m mountOptions) Set(text string) error {
 			name, value, hasValue = a[0], a[1], true
 		}
 		flag := m.set.Lookup(name)
-		if flag == nil || name == "options" || name == "config" || name == "help" {
+		if flag == nil || name == "options" || name == "help" {
 			return fmt.Errorf("unknown option %q", word)
 		}
 		if !hasValue {

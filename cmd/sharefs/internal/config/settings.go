@@ -1,9 +1,9 @@
-// Package config holds the settings of a mount and where they come from. One table (Settings.Options) names every
-// setting; the same name is a flag (--cache-size), an environment variable (SHAREFS_CACHE_SIZE), a key of the config
-// file (cache-size) and a word of -o. Where several give a value the order is: flag or -o, environment, config file,
-// default.
+// Package config holds the settings of a mount and where they come from, and the stores that the config file names. One
+// table (Settings.Options) names every setting; the same name is a flag (--cache-size), an environment variable
+// (SHAREFS_CACHE_SIZE), a key of the config file (cache-size), for all mounts or in the table of a store, and a word of -o.
+// Where several give a value the order is: flag or -o, environment, store of the config file, config file, profile, default.
 //
-// It holds no secrets: those come from where the store's own tools keep them.
+// It holds no secrets: a store names the file that does, or they come from where the store's own tools keep them.
 package config
 
 import (
