@@ -43,6 +43,7 @@ type Claim struct {
 
 	mu       sync.Mutex
 	state    State         // guarded by mu
+	cause    provider.Kind // guarded by mu: the kind of state.Problem
 	deadline time.Duration // guarded by mu: nothing is sent from then on
 	span     context.Context
 	endSpan  context.CancelFunc // guarded by mu, as span: ends when the claim does not hold any more
@@ -204,7 +205,7 @@ func (c *Claim) failed(err error) {
 	if c.state.Problem == "" {
 		c.o.Logger.Warn("the claim cannot be renewed; trying again", "error", err)
 	}
-	c.state.Problem = err.Error()
+	c.state.Problem, c.cause = err.Error(), provider.KindOf(err)
 }
 
 // lose notes that somebody else has the claim.
@@ -245,8 +246,8 @@ func (c *Claim) end() bool {
 	return true
 }
 
-// allow reports whether a change may be sent now. The error's kind is KindReadOnly when it never may again, else
-// KindUnavailable.
+// allow reports whether a change may be sent now. The error's kind is KindReadOnly when it never may again, else that of what
+// somebody must mend before, else KindUnavailable.
 func (c *Claim) allow() *provider.Error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -263,6 +264,15 @@ func (c *Claim) allow() *provider.Error {
 		case c.wake <- struct{}{}:
 		default:
 		}
-		return &provider.Error{Kind: provider.KindUnavailable, Err: fmt.Errorf("%w: it was renewed last at %s: %s", ErrLost, stamp(s.Holder.Renewed), s.Problem)}
+		return &provider.Error{Kind: c.refusal(), Err: fmt.Errorf("%w: it was renewed last at %s: %s", ErrLost, stamp(s.Holder.Renewed), s.Problem)}
 	}
+}
+
+// refusal is the kind of an error that says that the claim could not be renewed. mu is held.
+func (c *Claim) refusal() provider.Kind {
+	switch c.cause {
+	case provider.KindAuth, provider.KindDenied, provider.KindQuota, provider.KindNoStore:
+		return c.cause
+	}
+	return provider.KindUnavailable
 }

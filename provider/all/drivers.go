@@ -3,6 +3,7 @@ package all
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/url"
 	"slices"
 
@@ -10,6 +11,7 @@ import (
 	"sharefs/provider/file"
 	"sharefs/provider/mem"
 	"sharefs/provider/s3"
+	"sharefs/provider/secret"
 	"sharefs/provider/swift"
 )
 
@@ -43,6 +45,28 @@ type driver struct {
 	parse func(u *url.URL) (Location, error)
 }
 
+// holdsSecret refuses a URL with a user in it, or a parameter whose name is that of a secret, and says where secrets go.
+func (d driver) holdsSecret(u *url.URL) error {
+	what := ""
+	if u.User != nil {
+		what = "a user or a password before the @"
+	}
+	for name := range u.Query() {
+		known := slices.ContainsFunc(d.Parameters, func(p Parameter) bool { return p.Name == name })
+		if !known && secret.Names(name) {
+			what = fmt.Sprintf("the parameter %q", name)
+		}
+	}
+	if what == "" {
+		return nil
+	}
+	where := "the store needs none"
+	if d.Credentials != "" {
+		where = "they come from " + d.Credentials + "; or from the file that secrets names for a store of the config file"
+	}
+	return fmt.Errorf("%s: credentials do not belong in a URL, which others can read: %s", what, where)
+}
+
 // drivers is a fixed list, in the order in which it is shown.
 var drivers = []driver{
 	{Scheme{
@@ -54,6 +78,15 @@ var drivers = []driver{
 			{"region", "eu-central-1", "the region; else AWS_REGION or the profile's, and us-east-1 with an endpoint"},
 			{"path_style", "true", "ask for ENDPOINT/BUCKET instead of BUCKET.ENDPOINT, as most servers that are not Amazon's need"},
 			{"profile", "backup", "a profile of the AWS configuration files; else AWS_PROFILE"},
+			{"proxy", "http://proxy.example.org:3128", "the proxy before the store; else HTTPS_PROXY, HTTP_PROXY and NO_PROXY"},
+			{"ca_file", "/etc/ssl/our-ca.pem", "certificates to trust besides the system's, in PEM; else AWS_CA_BUNDLE"},
+			{"sse", "aws:kms", "the store encrypts: AES256, aws:kms or aws:kms:dsse; else as the bucket's settings say"},
+			{"sse_kms_key_id", "alias/sharefs", "the key of sse=aws:kms, when it is not the bucket's"},
+			{"sse_customer_key_file", "/etc/sharefs/key", "encrypt with the key in this file, which only its owner may read (SSE-C); https only"},
+			{"storage_class", "STANDARD_IA", "of files; else the bucket's default, in which the claim and checkpoints always are"},
+			{"acl", "bucket-owner-full-control", "a canned ACL for each object"},
+			{"requester_pays", "true", "agree to pay for requests and transfer"},
+			{"checksum", "when_required", "for stores that refuse the newer checksums; else when_supported: a CRC32C is kept with each object"},
 		},
 		Credentials: "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, the AWS configuration files, or the machine's role",
 	}, parseS3},
@@ -126,7 +159,7 @@ func parseFile(u *url.URL) (Location, error) {
 		dir:  dir,
 		id:   itself(text),
 		open: func(_ context.Context, opts Options) (provider.Provider, error) {
-			return file.Open(dir, file.Options{Logger: opts.Logger})
+			return file.Open(dir, file.Options{Create: opts.Create, Logger: opts.Logger})
 		},
 	}, nil
 }

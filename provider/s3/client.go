@@ -1,20 +1,23 @@
 package s3
 
 import (
+	"cmp"
 	"context"
-	"fmt"
+	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/config"
 	awss3 "github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/smithy-go/logging"
+
+	"sharefs/provider/overhttp"
 )
 
 const defaultRegion = "us-east-1"
 
-// connect finds region and credentials, unless it was given those, in the SDK's own chain and makes the client. Without credentials nothing could
-// work, so their absence is an error here.
-func (s *store) connect(ctx context.Context) error {
+// connect finds region and credentials, unless it was given those, in the SDK's own chain and makes the client. Without
+// credentials nothing could work, so their absence is an error here.
+func (s *store) connect(ctx context.Context, opts Options) error {
 	found, err := s.cfg.load(ctx)
 	if err != nil {
 		return err
@@ -26,8 +29,22 @@ func (s *store) connect(ctx context.Context) error {
 		}
 		s.region = defaultRegion
 	}
-	creds := s.source(found.Credentials)
-	if _, err := creds.Retrieve(ctx); err != nil {
+	if s.cfg.CustomerKeyFile != "" && !strings.HasPrefix(cmp.Or(s.cfg.endpoint(found), "https:"), "https:") {
+		return invalid("open", "", "sse_customer_key_file sends the key with each request, and the endpoint has no TLS: use https://")
+	}
+	demands, err := s.cfg.demands()
+	if err != nil {
+		return err
+	}
+	s.sums = s.cfg.wantsChecksums(found)
+	way, err := s.cfg.route(found)
+	if err != nil {
+		return err
+	}
+	way.Timeout = opts.Timeout
+	s.http = overhttp.NewClients(way)
+	keys := s.cfg.keyring(found, opts.Secrets)
+	if _, err := keys.Retrieve(ctx); err != nil {
 		return s.fail(ctx, "open", "", err)
 	}
 	s.client = awss3.NewFromConfig(found, func(o *awss3.Options) {
@@ -36,12 +53,14 @@ func (s *store) connect(ctx context.Context) error {
 		if s.cfg.Endpoint != "" {
 			o.BaseEndpoint = &s.cfg.Endpoint
 		}
-		o.Credentials = aws.NewCredentialsCache(creds)
+		o.Credentials = keys
 		o.HTTPClient = s.http.Usual
+		o.HTTPSignerV4 = &freshSigner{}
 		// Checksums are the driver's own: the SDK's would be sent behind the body, in a framing that many servers refuse.
 		o.RequestChecksumCalculation = aws.RequestChecksumCalculationWhenRequired
 		o.ResponseChecksumValidation = aws.ResponseChecksumValidationWhenRequired
 		o.Retryer = aws.NopRetryer{}
+		o.APIOptions = append(o.APIOptions, demands.attach, keys.attach)
 		o.Logger = logging.Nop{} // what goes wrong is returned
 	})
 	return nil
@@ -59,23 +78,4 @@ func (c Config) loadOptions() []func(*config.LoadOptions) error {
 		opts = append(opts, config.WithSharedConfigProfile(c.Profile))
 	}
 	return opts
-}
-
-// credentials marks the errors of finding credentials, so that they can be told from those of a request.
-type credentials struct{ inner aws.CredentialsProvider }
-
-type credentialsError struct{ err error }
-
-func (e *credentialsError) Error() string {
-	return fmt.Sprintf("no usable credentials: %v; %s", e.err, whereSecretsGo)
-}
-func (e *credentialsError) Unwrap() error { return e.err }
-
-// Retrieve returns the credentials of the chain.
-func (c *credentials) Retrieve(ctx context.Context) (aws.Credentials, error) {
-	found, err := c.inner.Retrieve(ctx)
-	if err != nil {
-		return found, &credentialsError{err}
-	}
-	return found, nil
 }

@@ -47,8 +47,8 @@ func kindByCode(code string) (provider.Kind, bool) {
 	case "EntityTooLarge", "MetadataTooLarge", "RequestHeaderSectionTooLarge", "MaxMessageLengthExceeded":
 		return provider.KindTooLarge, true
 	case "KeyTooLongError", "KeyTooLong", "EntityTooSmall", "InvalidPart", "InvalidPartOrder", "InvalidPartNumber", "InvalidRange",
-		"InvalidArgument", "InvalidRequest", "InvalidURI", "InvalidBucketName", "MalformedXML",
-		"XMinioInvalidObjectName", "XMinioInvalidResourceName", "DirectoryObjectContainsData":
+		"InvalidArgument", "InvalidRequest", "InvalidStorageClass", "AccessControlListNotSupported", "InvalidURI", "InvalidBucketName", "MalformedXML",
+		"kms:KeyNotFound", "KMS.NotFoundException", "KMS.DisabledException", "KMS.KMSInvalidStateException", "XMinioInvalidObjectName", "XMinioInvalidResourceName", "DirectoryObjectContainsData":
 		return provider.KindInvalid, true
 	case "BadDigest", "InvalidDigest", "XAmzContentSHA256Mismatch", "XAmzContentChecksumMismatch", "ContentSHA256Mismatch":
 		return provider.KindCorrupt, true
@@ -175,7 +175,7 @@ func (s *store) fail(ctx context.Context, op, key string, err error) error {
 	kind, text := a.kind(), a.describe()
 	if kind == provider.KindNoStore {
 		s.seen.Store(false)
-		text = fmt.Sprintf("there is no bucket %s: %s", s.cfg.Bucket, text)
+		text = fmt.Sprintf("there is no bucket %s: %s; if it was deleted, restore it, or make a new one: what is staged here is stored then", s.cfg.Bucket, text)
 	}
 	if region := a.header.Get("X-Amz-Bucket-Region"); a.wrongRegion() {
 		kind = provider.KindInvalid
@@ -219,7 +219,11 @@ func (a answer) describe() string {
 	if a.id != "" {
 		text += ", request " + a.id
 	}
-	return text + ")"
+	text += ")"
+	if advice := a.advice(); advice != "" {
+		text += ": " + advice
+	}
+	return text
 }
 
 // kind tells credentials that are not there from a service for them that does not answer now.

@@ -93,10 +93,8 @@ func (s *store) Open(ctx context.Context, key string, opts provider.OpenOptions)
 func (s *store) get(ctx context.Context, key string, opts provider.OpenOptions) (io.ReadCloser, provider.Object, error) {
 	const op = "open"
 	in := &awss3.GetObjectInput{Bucket: &s.cfg.Bucket, Key: &key, IfMatch: etagOf(opts.IfVersion), Range: optional(overhttp.Range(opts))}
-	// Not by ChecksumMode: that has the SDK verify, whose error cannot be told from a broken connection's.
-	withSum := awss3.WithAPIOptions(smithyhttp.SetHeaderValue("X-Amz-Checksum-Mode", "ENABLED"))
 	reading, cancel := context.WithCancel(ctx)
-	out, err := s.client.GetObject(reading, in, withSum)
+	out, err := s.client.GetObject(reading, in, s.withSum)
 	if err != nil {
 		cancel()
 		return nil, provider.Object{}, s.fail(ctx, op, key, err)
@@ -119,6 +117,14 @@ func (s *store) get(ctx context.Context, key string, opts provider.OpenOptions) 
 		sum = wholeSum(out)
 	}
 	return overhttp.NewBody(ctx, cancel, key, out.Body, length, s.http.Timeout, sum), obj, nil
+}
+
+// withSum asks for the checksum. Not by ChecksumMode: that has the SDK verify, whose error cannot be told from a broken
+// connection's.
+func (s *store) withSum(o *awss3.Options) {
+	if s.sums {
+		awss3.WithAPIOptions(smithyhttp.SetHeaderValue("X-Amz-Checksum-Mode", "ENABLED"))(o)
+	}
 }
 
 func castagnoli() hash.Hash32 { return crc32.New(crc32.MakeTable(crc32.Castagnoli)) }

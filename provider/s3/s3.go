@@ -1,7 +1,8 @@
 // Package s3 is the provider for Amazon S3 and the servers that speak its protocol: MinIO, versitygw, Ceph and others.
 //
 // It promises what package provider promises, by one request for each call (a listing of uploads may take several, a
-// range past the end one more). Requests are never repeated here: that is the retry decorator's work. Bodies are sent
+// range past the end one more). Requests are never repeated here: that is the retry decorator's work; but one whose keys the
+// store refuses is sent once more when the AWS configuration has other keys by then. Bodies are sent
 // in one piece with their length, signed and hashed with SHA-256, which every server that speaks Signature Version 4 verifies;
 // Put adds a CRC32C that the store keeps and Open verifies.
 //
@@ -75,13 +76,13 @@ type Options struct {
 
 // store is one bucket.
 type store struct {
-	cfg     Config
-	region  string
-	client  *awss3.Client
-	http    *overhttp.Clients
-	secrets func(name string) (string, bool) // nil: the SDK's chain
-	caps    provider.Capabilities
-	checks  conditions
+	cfg    Config
+	region string
+	client *awss3.Client
+	http   *overhttp.Clients
+	caps   provider.Capabilities
+	checks conditions
+	sums   bool // a CRC32C is stored with what is put, and verified with what is read
 
 	// plainLists says that the server does not percent-encode listings, so that keys which XML cannot hold
 	// arrive garbled (versitygw). Such keys are refused then.
@@ -100,8 +101,8 @@ func Open(ctx context.Context, cfg Config, opts Options) (provider.Provider, err
 	if err := cfg.check(); err != nil {
 		return nil, err
 	}
-	s := &store{cfg: cfg, http: overhttp.NewClients(overhttp.Options{Timeout: opts.Timeout}), secrets: opts.Secrets}
-	if err := s.connect(ctx); err != nil {
+	s := &store{cfg: cfg}
+	if err := s.connect(ctx, opts); err != nil {
 		return nil, err
 	}
 	s.caps = s.baseCapabilities()
