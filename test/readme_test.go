@@ -62,6 +62,15 @@ func TestTheLinesToCopyWork(t *testing.T) {
 	minio := servers.MinIO(t)
 	t.Run("aws", func(t *testing.T) { tryS3(t, minio, use("aws"), "eu-central-1", "shares/") })
 	t.Run("minio", func(t *testing.T) { tryS3(t, minio, use("minio"), "http://127.0.0.1:9000", "") })
+	keystone, swift := use("keystone"), use("swift")
+	t.Run("swift", func(t *testing.T) {
+		s := servers.Swift(t, servers.SwiftOptions{})
+		t.Run("keystone", func(t *testing.T) { tryKeystone(t, s, keystone) })
+		t.Run("v1", func(t *testing.T) {
+			d := newDesk(t)
+			d.trySwift(t, s, with(t, swift, "https://auth.example.org/v1.0", s.Auth, "my-account:me", s.User, "KEY=...", "KEY="+s.Key))
+		})
+	})
 	config, secrets := use("config"), use("secrets")
 	named, unit, fstab := use("named"), use("systemd"), use("fstab")
 	t.Run("named", func(t *testing.T) {
@@ -173,6 +182,9 @@ func (d *desk) clean() {
 	}
 }
 
+// allWell is what the lines print: of create, probe and status.
+var allWell = []string{"is made\n", "delete    allowed\n", "claim     held"}
+
 // tryS3 runs the lines for a server of S3. where is what the lines have of the server.
 func tryS3(t *testing.T, s *servers.Server, lines, where, prefix string) {
 	d := newDesk(t)
@@ -182,7 +194,7 @@ func tryS3(t *testing.T, s *servers.Server, lines, where, prefix string) {
 		d.env = append(d.env, "AWS_ENDPOINT_URL_S3="+s.Endpoint)
 	}
 	out := d.sh(lines, "my-bucket", d.bucket, where, is, "/srv/shares", d.mnt, "KEY_ID=...", "KEY_ID="+s.AccessKey, "ACCESS_KEY=...", "ACCESS_KEY="+s.SecretKey)
-	for _, says := range []string{"is made\n", "delete    allowed\n", "claim     held"} {
+	for _, says := range allWell {
 		if !strings.Contains(out, says) {
 			t.Errorf("no %q in\n%s", says, out)
 		}
@@ -190,6 +202,33 @@ func tryS3(t *testing.T, s *servers.Server, lines, where, prefix string) {
 	d.write("file")
 	d.umount()
 	d.stored(t, s, prefix+"file")
+}
+
+func tryKeystone(t *testing.T, s *servers.SwiftServer, lines string) {
+	k := s.Keystone(t)
+	d := newDesk(t)
+	d.trySwift(t, s, with(t, lines, "https://keystone.example.org:5000/v3", k.URL, "RegionOne", k.Region, "my-project", k.Project,
+		"OS_USERNAME=me", "OS_USERNAME="+k.User, "PASSWORD=...", "PASSWORD="+k.Password, "Default", k.Domain))
+}
+
+// trySwift runs the lines for a Swift, with the login in them.
+func (d *desk) trySwift(t *testing.T, s *servers.SwiftServer, lines string) {
+	out := d.sh(lines, "my-container", d.bucket, "/srv/shares", d.mnt)
+	for _, says := range allWell {
+		if !strings.Contains(out, says) {
+			t.Errorf("no %q in\n%s", says, out)
+		}
+	}
+	d.write("file")
+	d.umount()
+	res, err := s.Do(t.Context(), servers.SwiftRequest{Method: "GET", Container: d.bucket, Key: "file"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	if text, err := io.ReadAll(res.Body); err != nil || string(text) != "copied file" {
+		t.Errorf("%q, %v", text, err)
+	}
 }
 
 // stored checks that an object is what write has written.
