@@ -81,10 +81,12 @@ func (c *copying) judge(ctx context.Context, p replicate.Progress, err error) er
 		return nil
 	case errors.Is(err, replicate.ErrIncomplete):
 		return exit.Errorf(exit.NotStored, "%s could not be copied, or deleted, or changed meanwhile: %s does not hold what %s does", objectsText(p.Failed), c.dst, c.src)
+	case errors.Is(err, replicate.ErrEmpty):
+		return err
 	case ctx.Err() != nil:
 		return exit.Errorf(exit.NotStored, "interrupted, with %s at %s: %s", objectsText(p.Copied.Objects+p.Same.Objects), c.dst, again)
 	}
-	return exit.With(exit.NotStored, fmt.Errorf("stopped, with %s at %s: %w: %s", objectsText(p.Copied.Objects+p.Same.Objects), c.dst, err, again))
+	return exit.Errorf(exit.NotStored, "stopped, with %s at %s: %w: %s", objectsText(p.Copied.Objects+p.Same.Objects), c.dst, err, again)
 }
 
 // copyAmount is how far a copy is.
