@@ -62,11 +62,16 @@ func TestTheLinesToCopyWork(t *testing.T) {
 	minio := servers.MinIO(t)
 	t.Run("aws", func(t *testing.T) { tryS3(t, minio, use("aws"), "eu-central-1", "shares/") })
 	t.Run("minio", func(t *testing.T) { tryS3(t, minio, use("minio"), "http://127.0.0.1:9000", "") })
-	keystone, swift := use("keystone"), use("swift")
+	keystone, swift, openrc := use("keystone"), use("swift"), use("openrc")
 	t.Run("swift", func(t *testing.T) {
 		s := servers.Swift(t, servers.SwiftOptions{})
-		t.Run("keystone", func(t *testing.T) { tryKeystone(t, s, keystone) })
+		t.Run("openrc", func(t *testing.T) { tryOpenrc(t, s, openrc) })
+		t.Run("keystone", func(t *testing.T) {
+			t.Parallel()
+			tryKeystone(t, s, keystone)
+		})
 		t.Run("v1", func(t *testing.T) {
+			t.Parallel()
 			d := newDesk(t)
 			d.trySwift(t, s, with(t, swift, "https://auth.example.org/v1.0", s.Auth, "my-account:me", s.User, "KEY=...", "KEY="+s.Key))
 		})
@@ -211,6 +216,38 @@ func tryKeystone(t *testing.T, s *servers.SwiftServer, lines string) {
 		"OS_USERNAME=me", "OS_USERNAME="+k.User, "PASSWORD=...", "PASSWORD="+k.Password, "Default", k.Domain))
 }
 
+// tryOpenrc has the secrets of a named store in Swift in a file, which is wrong for a while under the mount.
+func tryOpenrc(t *testing.T, s *servers.SwiftServer, openrc string) {
+	k := s.Keystone(t)
+	d := newDesk(t)
+	good := with(t, openrc, "https://keystone.example.org:5000/v3", k.URL, "RegionOne", k.Region, "my-project", k.Project,
+		`"me"`, k.User, "PASSWORD=...", "PASSWORD="+k.Password, "Default", k.Domain)
+	env := filepath.Join(d.base, "shares.env")
+	secrets := func(text string) {
+		t.Helper()
+		if err := os.WriteFile(env, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	secrets(good)
+	d.config("[stores.shares]\nurl = \"swift://" + d.bucket + "\"\nsecrets = \"" + env + "\"\n")
+	d.sh("sharefs create shares; sharefs mount shares MNT; ls MNT", "MNT", d.mnt)
+
+	secrets(with(t, good, k.Password, "HUSH-this-is-wrong"))
+	if err := s.ForgetTokens(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	d.write("kept")
+	said := d.sh("! sync MNT/kept; ! sharefs doctor MNT; ! sharefs probe shares", "MNT", d.mnt)
+	if !strings.Contains(said, "stuck     /kept: ") || strings.Count(said, "not authenticated") < 2 || strings.Contains(said, "HUSH") || strings.Contains(said, k.Password) {
+		t.Errorf("with a wrong password:\n%s", said)
+	}
+	secrets(good)
+	d.sh("sharefs flush MNT", "MNT", d.mnt)
+	d.umount()
+	d.sh("sharefs doctor shares")
+}
+
 // trySwift runs the lines for a Swift, with the login in them.
 func (d *desk) trySwift(t *testing.T, s *servers.SwiftServer, lines string) {
 	out := d.sh(lines, "my-container", d.bucket, "/srv/shares", d.mnt)
@@ -250,9 +287,17 @@ func (d *desk) names(s *servers.Server, config, secrets string) {
 	env := filepath.Join(d.base, "shares.env")
 	config = with(d.t, config, "my-bucket", d.bucket, "eu-central-1", s.Region, "/etc/sharefs/shares.env", env, `"50GiB"`, `"1GiB"`)
 	secrets = with(d.t, secrets, "KEY_ID=...", "KEY_ID="+s.AccessKey, "ACCESS_KEY=...", "ACCESS_KEY="+s.SecretKey)
+	d.config(config)
+	if err := os.WriteFile(env, []byte(secrets), 0o600); err != nil {
+		d.t.Fatal(err)
+	}
+}
+
+// config writes the config file.
+func (d *desk) config(text string) {
+	d.t.Helper()
 	dir := filepath.Join(d.base, "config", "sharefs")
-	err := errors.Join(os.MkdirAll(dir, 0o755), os.WriteFile(filepath.Join(dir, "config.toml"), []byte(config), 0o644), os.WriteFile(env, []byte(secrets), 0o600))
-	if err != nil {
+	if err := errors.Join(os.MkdirAll(dir, 0o755), os.WriteFile(filepath.Join(dir, "config.toml"), []byte(text), 0o644)); err != nil {
 		d.t.Fatal(err)
 	}
 }
