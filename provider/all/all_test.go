@@ -68,7 +68,7 @@ func TestIDIsThatOfTheStoreAndNotOfTheURL(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			id, err := l.ID(t.Context())
+			id, err := l.ID(t.Context(), all.Options{})
 			if err != nil {
 				t.Fatal(err)
 			}
