@@ -60,6 +60,7 @@ type ShareInfo struct {
 	FileSize  int64
 	DiskBytes int64 // what the file takes on the disk
 	Leases    []Lease
+	Doubt     error // what is odd with a container that can be read; nil: nothing
 }
 
 // Inspect describes a share.
@@ -70,6 +71,9 @@ func (s *Store) Inspect(index Index, number int) (ShareInfo, error) {
 		return ShareInfo{}, err
 	}
 	info := ShareInfo{Kind: c.Kind(), Version: c.Version(), Size: c.Size(), FileSize: size}
+	if i, ok := c.(*container.ImmutableFile); ok {
+		info.Doubt = i.Check()
+	}
 	fi, err := f.Stat()
 	if err == nil {
 		info.DiskBytes = diskBytes(fi)

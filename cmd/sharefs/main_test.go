@@ -118,6 +118,11 @@ func setup(e *testscript.Env) error {
 		"XDG_CONFIG_HOME": "config", "SHAREFS_RUNTIME_DIR": "run"} {
 		e.Setenv(name, filepath.Join(e.WorkDir, dir))
 	}
+	golden, err := filepath.Abs("../../storage/testdata/tahoe-1.20") // what a Tahoe-LAFS node has stored
+	if err != nil {
+		return err
+	}
+	e.Setenv("TAHOE", golden)
 	e.Setenv("GORACE", "atexit_sleep_ms=0")                          // else every command takes a second longer under the race detector
 	if err := os.Chmod(filepath.Dir(e.WorkDir), 0o755); err != nil { // for scripts that become another user
 		return err

@@ -25,6 +25,7 @@ type amount struct {
 	work        string // "storing"
 	text        string // "3 files, 1.2 MiB left"
 	done, whole int64  // bytes
+	noBytes     bool   // they are something else
 }
 
 // newProgress returns the progress for what out is.
@@ -78,7 +79,7 @@ func (b *bar) show(a amount) {
 		return
 	}
 	if b.bar == nil {
-		b.bar = progressbar.NewOptions64(max(a.whole, 1), progressbar.OptionSetWriter(b.out), progressbar.OptionShowBytes(true),
+		b.bar = progressbar.NewOptions64(max(a.whole, 1), progressbar.OptionSetWriter(b.out), progressbar.OptionShowBytes(!a.noBytes),
 			progressbar.OptionUseIECUnits(true), progressbar.OptionClearOnFinish(), progressbar.OptionFullWidth())
 	}
 	if a.whole > b.whole {
