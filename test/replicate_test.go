@@ -258,13 +258,15 @@ func uploads(t *testing.T, s *harness.Store) int {
 func TestSoakADirectoryMovesFromStoreToStore(t *testing.T) {
 	t.Parallel()
 	files := soak.Count(150, 5000)
-	stores := []*harness.Store{harness.NewStore(t, harness.File), harness.NewStore(t, harness.MinIO)}
+	swift := servers.Swift(t, servers.SwiftOptions{})
+	stores := []*harness.Store{harness.NewStore(t, harness.File), harness.NewStore(t, harness.MinIO),
+		{Kind: "swift", URL: swift.URL(swift.Container(t), "")}}
 	fillDirectory(t, stores[0].Dir, files)
 	source := harness.NewMount(t, stores[0])
 	addOdd(t, source.Dir)
 	source.Unmount()
 	all := int64(len(harness.ReadTree(t, stores[0].Dir))) - ownEntries(t, stores[0].Dir)
-	u := harness.NewUser(t, stores...)
+	u := harness.NewUser(t, stores...).With(swift.Env()...)
 
 	behind, proxy := stores[1].Behind(t)
 	for range 2 {
@@ -291,7 +293,7 @@ func TestSoakADirectoryMovesFromStoreToStore(t *testing.T) {
 	source.Remount()
 	for _, s := range stores[1:] {
 		m := harness.PrepareMount(t, s)
-		m.Patience = time.Hour
+		m.Patience, m.Env = time.Hour, swift.Env()
 		if err := m.TryMount(); err != nil {
 			t.Fatal(err)
 		}
