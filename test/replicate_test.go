@@ -44,6 +44,9 @@ type copying struct {
 	ended     chan struct{}
 }
 
+// patience is how long a copy may take: the long one goes to a Swift of one process.
+const patience = 30 * time.Minute
+
 // startCopy runs sharefs copy.
 func startCopy(t *testing.T, u *harness.User, from, to *harness.Store, more ...string) *copying {
 	t.Helper()
@@ -69,7 +72,7 @@ func (c *copying) signal(s syscall.Signal) {
 func (c *copying) wait() {
 	select {
 	case <-c.ended:
-	case <-time.After(30 * time.Minute):
+	case <-time.After(patience):
 		c.t.Errorf("the copy does not end: %s", &c.errs)
 		_ = c.cmd.Process.Kill()
 		<-c.ended
@@ -98,29 +101,21 @@ func (c *copying) exit() int {
 // stuckAt waits until the proxy holds a request up, as it was told to by Break, and the copy with it.
 func (c *copying) stuckAt(p *servers.ReverseProxy) {
 	c.t.Helper()
-	eventually(c.t, "a request is held up", func() bool {
+	for end := time.Now().Add(patience); p.Broken()[servers.StallFor] == 0; time.Sleep(20 * time.Millisecond) {
 		select {
 		case <-c.ended:
 			c.t.Fatalf("the copy has ended before: %s%s", &c.out, &c.errs)
 		default:
 		}
-		return p.Broken()[servers.StallFor] > 0
-	})
+		if time.Now().After(end) {
+			c.t.Fatalf("no request was held up within %v", patience)
+		}
+	}
 }
 
 // holdUp lets every n-th request of a kind wait for longer than anything here.
 func holdUp(p *servers.ReverseProxy, kind servers.Request, n int) {
 	p.Break(1, servers.Fault{Effects: []servers.Effect{servers.StallFor}, Kinds: []servers.Request{kind}, Every: n, Stall: time.Hour})
-}
-
-// eventually waits until something is so.
-func eventually(t *testing.T, what string, is func() bool) {
-	t.Helper()
-	for end := time.Now().Add(time.Minute); !is(); time.Sleep(20 * time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatalf("not within a minute: %s", what)
-		}
-	}
 }
 
 // fillSource makes a tree of all kinds of things below a mount.
