@@ -26,7 +26,7 @@ type crashStore struct {
 
 func openCrash(disk *crashfs.FS, durability storage.Durability) (crashStore, error) {
 	s, err := storage.Open("/storage", storage.Options{
-		FS: disk, NodeID: goldenNode, Durability: durability, Now: func() time.Time { return clock }, Log: slog.New(slog.DiscardHandler),
+		FS: disk, NodeID: storagetest.Node, Durability: durability, Now: func() time.Time { return clock }, Log: slog.New(slog.DiscardHandler),
 	})
 	return crashStore{disk, s}, err
 }
@@ -63,7 +63,7 @@ func uploadOf(s crashStore, i storage.Index, size int, numbers ...int) error {
 
 func slotOf(s crashStore, shares map[int]storage.ShareUpdate) error {
 	_, err := s.ReadTestWrite(index(1), storage.SlotUpdate{
-		Secrets: storage.SlotSecrets{WriteEnabler: secret("enabler", 0), Lease: lease(0)}, Shares: shares,
+		Secrets: storagetest.Slot(0), Shares: shares,
 	})
 	return err
 }

@@ -12,6 +12,7 @@ import (
 
 	"sharefs/storage"
 	"sharefs/storage/crashfs"
+	"sharefs/storage/storagetest"
 )
 
 func openMem(t *testing.T) *storage.Store {
@@ -65,7 +66,7 @@ func TestUpdatesOfASlotAreOneAfterTheOther(t *testing.T) {
 			test.Specimen = []byte{old}
 		}
 		got, err := s.ReadTestWrite(index(0), storage.SlotUpdate{
-			Secrets: storage.SlotSecrets{WriteEnabler: secret("enabler", 0), Lease: lease(0)},
+			Secrets: storagetest.Slot(0),
 			Shares:  map[int]storage.ShareUpdate{0: {Tests: []storage.Test{test}, Writes: writes(0, []byte{next})}},
 		})
 		return got.Written, err

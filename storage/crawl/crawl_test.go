@@ -3,9 +3,7 @@ package crawl
 import (
 	"bytes"
 	"context"
-	"crypto/sha256"
 	"encoding/json"
-	"fmt"
 	"io/fs"
 	"log/slog"
 	"os"
@@ -19,6 +17,7 @@ import (
 	"sharefs/storage"
 	"sharefs/storage/container"
 	"sharefs/storage/crashfs"
+	"sharefs/storage/storagetest"
 )
 
 // golden is what Tahoe-LAFS 1.20 made: see test/tahoe/golden.py, which lets it crawl ten days after the last request.
@@ -207,14 +206,10 @@ func TestACycleInManySlicesIsAsInOne(t *testing.T) {
 	}
 }
 
-func index(n int) storage.Index {
-	sum := sha256.Sum256(fmt.Append(nil, "index", n))
-	return storage.Index(sum[:16])
-}
-
-func lease(n int) storage.LeaseSecrets {
-	return storage.LeaseSecrets{Renew: sha256.Sum256(fmt.Append(nil, "renew", n)), Cancel: sha256.Sum256(fmt.Append(nil, "cancel", n))}
-}
+var (
+	index = storagetest.Index
+	lease = storagetest.Lease
+)
 
 // upload stores a share with the lease of a client.
 func (b *bed) upload(i storage.Index, client int) {
