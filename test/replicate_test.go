@@ -3,7 +3,6 @@ package test
 import (
 	"bytes"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -40,7 +39,6 @@ type copying struct {
 	cmd       *exec.Cmd
 	out, errs bytes.Buffer
 	ended     chan struct{}
-	err       error // valid when ended
 }
 
 // startCopy runs sharefs copy.
@@ -52,7 +50,7 @@ func startCopy(t *testing.T, u *harness.User, from, to *harness.Store, more ...s
 		t.Fatal(err)
 	}
 	go func() {
-		c.err = c.cmd.Wait()
+		_ = c.cmd.Wait() // the exit code tells
 		close(c.ended)
 	}()
 	t.Cleanup(func() { c.signal(unix.SIGKILL) })
@@ -78,19 +76,20 @@ func (c *copying) wait() {
 // result waits for the end of a copy, which must be with the exit code.
 func (c *copying) result(code int) copied {
 	c.t.Helper()
-	c.wait()
-	var exit *exec.ExitError
-	if c.err != nil && !errors.As(c.err, &exit) {
-		c.t.Fatal(c.err)
-	}
 	var r copied
-	if got := c.cmd.ProcessState.ExitCode(); got != code {
+	if got := c.exit(); got != code {
 		c.t.Fatalf("exit code %d, want %d: %s%s", got, code, &c.out, &c.errs)
 	}
 	if err := json.Unmarshal(c.out.Bytes(), &r); err != nil {
 		c.t.Fatalf("%v in %s", err, &c.out)
 	}
 	return r
+}
+
+// exit waits for the end of a copy and returns the exit code.
+func (c *copying) exit() int {
+	c.wait()
+	return c.cmd.ProcessState.ExitCode()
 }
 
 // stuckAt waits until the proxy holds a request up, as it was told to by Break, and the copy with it.
@@ -207,6 +206,28 @@ func TestACopyThatIsKilledGoesOn(t *testing.T) {
 	}
 	source.Remount()
 	mustBeAlike(t, source, harness.NewMount(t, to))
+}
+
+func TestACopyWhoseStoreIsTakenOverStops(t *testing.T) {
+	t.Parallel()
+	from, to := harness.NewStore(t, harness.File), harness.NewStore(t, harness.MinIO)
+	copySource(t, from.Dir, 60)
+	behind, proxy := to.Behind(t)
+	holdUp(proxy, servers.Put, 30)
+	times := "SHAREFS_TEST_CLAIM=1s,2s,3s"
+	c := startCopy(t, harness.NewUser(t, to).With(times), from, behind)
+	c.stuckAt(proxy)
+	m := harness.PrepareMount(t, to)
+	m.Env = []string{times}
+	if err := m.TryMount("--take-over", "--force"); err != nil {
+		t.Fatal(err)
+	}
+	if r := c.result(5); r.Complete || !strings.Contains(r.Error, "has taken it over") {
+		t.Errorf("%+v", r)
+	}
+	if r := startCopy(t, harness.NewUser(t, to).With(times), from, to).exit(); r != 6 {
+		t.Errorf("a copy to a store that is mounted ends with %d", r)
+	}
 }
 
 // ownEntries is how many entries of a directory are sharefs's own.

@@ -40,7 +40,7 @@ Changes are staged on the local disk and stored in the background; reads go thro
 	})
 	root.PersistentFlags().String(runtimeDirFlag, "", "where the control sockets of mounts are (default: $XDG_RUNTIME_DIR/sharefs, for root /run/sharefs) ["+config.EnvName(runtimeDirFlag)+"]")
 	root.AddCommand(newMount(), newUmount(), newStatus(), newFlush(), newReconcile(), newStores(), newProbe(), newCreate(), newCopy(), newDoctor(),
-		newShare(), newVersion(), newExitCodes())
+		newShare(), newServe(), newVersion(), newExitCodes())
 	return root
 }
 

@@ -12,6 +12,7 @@ import (
 	"sharefs/provider/mem"
 	"sharefs/provider/s3"
 	"sharefs/provider/secret"
+	"sharefs/provider/swift"
 )
 
 // Scheme describes the URLs of one kind of store.
@@ -90,6 +91,22 @@ var drivers = []driver{
 		Credentials: "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, the AWS configuration files, or the machine's role",
 	}, parseS3},
 	{Scheme{
+		Name: "swift",
+		Form: "swift://CONTAINER/PREFIX",
+		Help: "a container of OpenStack Swift; PREFIX may be missing",
+		Parameters: []Parameter{
+			{"auth", "https://keystone.example.org:5000/v3", "where to log in; else OS_AUTH_URL, or ST_AUTH"},
+			{"auth_version", "3", "of the login: 1, 2 or 3; else what the address or the variables tell"},
+			{"cloud", "mycloud", "a cloud of clouds.yaml; else OS_CLOUD"},
+			{"project", "backup", "the project, or tenant; else OS_PROJECT_NAME or what the cloud says"},
+			{"region", "RegionOne", "the region; else OS_REGION_NAME, or the first one"},
+			{"endpoint_type", "internal", "which of the cluster's addresses: public, internal or admin; else OS_ENDPOINT_TYPE"},
+			{"proxy", "http://proxy.example.org:3128", "the proxy before the cluster; else HTTPS_PROXY and its like"},
+			{"ca_file", "/etc/ssl/cloud.pem", "certificates to trust besides the system's; else OS_CACERT"},
+		},
+		Credentials: "OS_USERNAME and OS_PASSWORD and what else an openrc file sets, an application credential, clouds.yaml, or ST_USER and ST_KEY",
+	}, parseSwift},
+	{Scheme{
 		Name: "file",
 		Form: "file:///DIRECTORY",
 		Help: "a directory of this machine, which exists and is absolute; /DIRECTORY and ./DIRECTORY mean the same",
@@ -112,6 +129,21 @@ func parseS3(u *url.URL) (Location, error) {
 		id:     cfg.ID,
 		open: func(ctx context.Context, opts Options) (provider.Provider, error) {
 			return s3.Open(ctx, cfg, s3.Options{ReadOnly: opts.ReadOnly, Secrets: opts.Secrets})
+		},
+	}, nil
+}
+
+func parseSwift(u *url.URL) (Location, error) {
+	cfg, err := swift.ParseURL(u)
+	if err != nil {
+		return Location{}, err
+	}
+	return Location{
+		text:   cfg.String(),
+		prefix: cfg.Prefix,
+		id:     func(context.Context) (string, error) { return cfg.ID() },
+		open: func(ctx context.Context, opts Options) (provider.Provider, error) {
+			return swift.Open(ctx, cfg, swift.Options{ReadOnly: opts.ReadOnly, Secrets: opts.Secrets})
 		},
 	}, nil
 }

@@ -26,6 +26,12 @@ func NewUser(tb testing.TB, stores ...*Store) *User {
 	return u
 }
 
+// With adds to the environment.
+func (u *User) With(env ...string) *User {
+	u.env = append(u.env, env...)
+	return u
+}
+
 // Command returns a command of sharefs.
 func (u *User) Command(args ...string) *exec.Cmd {
 	u.tb.Helper()

@@ -25,27 +25,31 @@ const processFile = "running.process"
 
 // Lock takes directories for this process. A lock is on the directory itself, so that nothing is made in it, in a mount in particular. It
 // ends with the process.
-func Lock(dirs ...string) (_ *Locks, err error) {
+func Lock(dirs ...string) (*Locks, error) {
 	l := &Locks{}
-	defer func() {
-		if err != nil {
-			l.Unlock()
-		}
-	}()
 	for _, dir := range dirs {
-		f, err := os.Open(dir)
-		if err != nil {
+		if err := l.add(dir); err != nil {
+			l.Unlock()
 			return nil, err
-		}
-		l.held = append(l.held, f)
-		if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
-			if errors.Is(err, unix.EWOULDBLOCK) {
-				return nil, exit.Errorf(exit.Busy, "another sharefs serve uses %s", dir)
-			}
-			return nil, fmt.Errorf("locking %s: %w", dir, err)
 		}
 	}
 	return l, nil
+}
+
+func (l *Locks) add(dir string) error {
+	f, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	l.held = append(l.held, f)
+	err = unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+	if errors.Is(err, unix.EWOULDBLOCK) {
+		return exit.Errorf(exit.Busy, "another sharefs serve uses %s", dir)
+	}
+	if err != nil {
+		return fmt.Errorf("locking %s: %w", dir, err)
+	}
+	return nil
 }
 
 // Run notes in a locked node directory that this process runs the node. It fails when Tahoe-LAFS's own does.
