@@ -90,26 +90,48 @@ func (n shareNode) read(index storage.Index, want []byte) {
 	n.check(h.Close())
 }
 
-// TestTheShareStoreCostsItsFloors counts at the server what the share store does through a mount.
-func TestTheShareStoreCostsItsFloors(t *testing.T) {
-	t.Parallel()
-	s, proxy := harness.NewStore(t, harness.MinIO).Behind(t)
-	m := harness.NewMount(t, s, "--profile", "tahoe", "--writeback", "1m") // so that only flush stores
-	now := leaseTime
-	n := shareNode{&node{t: t, m: m, proxy: proxy}, openShares(t, m.Dir, &now)}
+// crawl looks at the leases of all shares.
+func (n shareNode) crawl(want int) {
+	n.t.Helper()
+	seen := 0
+	for _, prefix := range storage.Prefixes() {
+		buckets, err := n.Buckets(prefix)
+		n.check(err)
+		for _, b := range buckets {
+			index, ok := storage.BucketIndex(prefix, b)
+			if !ok {
+				n.t.Errorf("%s is no storage index", b)
+			}
+			info, err := n.Inspect(index, 0)
+			n.check(err)
+			if len(info.Leases) == 0 {
+				n.t.Errorf("share 0 of %v has no lease", index)
+			}
+			seen++
+		}
+	}
+	if seen != want {
+		n.t.Errorf("%d shares are seen, want %d", seen, want)
+	}
+}
+
+// shareFloors are what a share store does, in order. The clock goes on where a lease is to be renewed.
+func (n shareNode) shareFloors(now *time.Time) []floor {
+	const slotSize = 10_000
 	share, slot := storagetest.Index(0), storagetest.Index(1)
 	data := n.bytes(shareSize - headerSize - leaseSize)
-	const slotSize = 10_000
-	n.update(slot, 0, n.bytes(slotSize))
-	n.m.Flush()
-	for _, f := range []floor{
+	return []floor{
+		{
+			name: "a slot", do: func(*node) { n.update(slot, 0, n.bytes(slotSize)) },
+			want: needs{servers.Put: exactly(1)}, sent: slotSize + 1000,
+		},
 		{
 			name: "an immutable share", do: func(*node) { n.upload(share, data) },
 			want: needs{servers.Put: exactly(1)}, sent: shareSize,
 		},
 		{name: "reading it", do: func(*node) { n.read(share, data) }},
 		{
-			name: "renewing its lease", prepare: func(*node) { now = now.Add(time.Hour) },
+			name: "renewing its lease", prepare: func(*node) { *now = now.Add(time.Hour) },
 			do:   func(*node) { n.check(n.RenewLease(share, storagetest.Lease(0).Renew)) },
 			want: needs{servers.Put: exactly(1)}, sent: shareSize,
 		},
@@ -134,7 +156,24 @@ func TestTheShareStoreCostsItsFloors(t *testing.T) {
 				n.check(got.Uploads[0].Abort())
 			},
 		},
-	} {
+		{name: "a crawl of what is known", do: func(*node) { n.crawl(2) }},
+		{
+			// Lists of the top, and two of each level below, until they are seen to be crawled.
+			name: "a crawl on a new machine", prepare: func(*node) { n.forget() }, do: func(*node) { n.crawl(2) },
+			want: needs{servers.List: upTo(6), servers.Get: upTo(4)}, fetched: 4 * endSize,
+		},
+	}
+}
+
+// TestTheShareStoreCostsItsFloors counts at the server what the share store does through a mount.
+func TestTheShareStoreCostsItsFloors(t *testing.T) {
+	t.Parallel()
+	s, proxy := harness.NewStore(t, harness.MinIO).Behind(t)
+	m := harness.NewMount(t, s, "--profile", "tahoe", "--writeback", "1m") // so that only flush stores
+	now := leaseTime
+	n := shareNode{&node{t: t, m: m, proxy: proxy}, openShares(t, m.Dir, &now)}
+	n.m.Flush()
+	for _, f := range n.shareFloors(&now) {
 		t.Log(n.measure(f))
 	}
 }

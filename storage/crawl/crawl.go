@@ -108,7 +108,7 @@ func (c *Crawler) load(state any, p *position) {
 	c.state = *p
 }
 
-// Run crawls until the context ends. An error says that the state cannot be kept.
+// Run crawls until the context ends. An error says that the last state cannot be kept; errors before are logged.
 func (c *Crawler) Run(ctx context.Context) error {
 	wait := c.slow
 	for {
@@ -123,7 +123,7 @@ func (c *Crawler) Run(ctx context.Context) error {
 		from := c.o.Now()
 		done, err := c.Slice(ctx)
 		if err != nil {
-			return err
+			c.o.Log.Error("the state of a crawler cannot be kept", "file", c.file.path, "err", err)
 		}
 		wait = c.wait(c.o.Now().Sub(from), done)
 	}
