@@ -82,7 +82,7 @@ func shareState(s crashStore, i storage.Index, number int) (string, error) {
 	if n, err := h.ReadAt(data, 0); n < len(data) {
 		return "", err
 	}
-	leases, err := h.Leases()
+	leases, err := s.Leases(i, number)
 	if err != nil {
 		return "", err
 	}
