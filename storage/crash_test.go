@@ -16,7 +16,13 @@ import (
 )
 
 func TestSuiteOnACrashableDisk(t *testing.T) {
-	storagetest.Run(t, func(t *testing.T) storagetest.Place { return storagetest.Place{FS: crashfs.New(), Dir: "/storage"} })
+	for name, durability := range map[string]storage.Durability{"ordered": storage.Ordered, "durable": storage.Durable, "relaxed": storage.Relaxed} {
+		t.Run(name, func(t *testing.T) {
+			storagetest.Run(t, func(*testing.T) storagetest.Place {
+				return storagetest.Place{FS: crashfs.New(), Dir: "/storage", Durability: durability}
+			})
+		})
+	}
 }
 
 // crashStore is a store on a disk that may lose power.

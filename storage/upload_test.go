@@ -174,8 +174,10 @@ func TestLatenciesArePercentilesOfTheLastOperations(t *testing.T) {
 }
 
 func TestWhatIsNoStorageIndexIsRefused(t *testing.T) {
-	for _, text := range []string{"", "22", "26sm4dx5mkcdlvdurgbgmsog4", "26sm4dx5mkcdlvdurgbgmsog4yy", "26SM4DX5MKCDLVDURGBGMSOG4Y", "26sm4dx5mkcdlvdurgbgmsog4z",
-		"../../../../../../etc/passw", "26sm4dx5mkcdlvdurgbgmsog\ny", "26sm4dx5mkcdlvdurgbgmsog4="} {
+	for _, text := range []string{
+		"", "22", "26sm4dx5mkcdlvdurgbgmsog4", "26sm4dx5mkcdlvdurgbgmsog4yy", "26SM4DX5MKCDLVDURGBGMSOG4Y", "26sm4dx5mkcdlvdurgbgmsog4z",
+		"../../../../../../etc/passw", "26sm4dx5mkcdlvdurgbgmsog\ny", "26sm4dx5mkcdlvdurgbgmsog4=",
+	} {
 		if i, err := storage.ParseIndex(text); err == nil {
 			t.Errorf("%q is %v", text, i)
 		}

@@ -1,7 +1,7 @@
 // Package crawl is what a storage node does with its shares now and then, of itself: it counts the buckets, and looks at the
-// leases, and may remove those that have ended. A crawler goes through the prefixes of storage indexes in order, in slices of time, and
-// keeps where it is in a file, so that another process goes on from there, be it of Tahoe-LAFS 1.20 or of ours: the files are
-// those of its storage/crawler.py and storage/expirer.py.
+// leases, and may remove those that have ended. A crawler goes through the prefixes of storage indexes in order, in slices of
+// time, and keeps where it is in a file, so that another process goes on from there, be it of Tahoe-LAFS 1.20 or of ours: the
+// files are those of its storage/crawler.py and storage/expirer.py.
 package crawl
 
 import (

@@ -140,7 +140,8 @@ func TestTheFilesOfACycleAreThoseOfTahoe(t *testing.T) {
 	}
 	state := filepath.Join(golden, "crawlers")
 	b.sameJSON(filepath.Join(b.dir, "bucket_counter.state.json"), filepath.Join(state, "bucket_counter.state.json.between"))
-	b.sameJSON(filepath.Join(b.dir, "lease_checker.state.json"), filepath.Join(state, "lease_checker.state.json.between"), "history", "current-cycle-start-time")
+	b.sameJSON(filepath.Join(b.dir, "lease_checker.state.json"), filepath.Join(state, "lease_checker.state.json.between"),
+		"history", "current-cycle-start-time")
 	if n, ok := counter.Count(); !ok || n != 3 {
 		t.Errorf("%d buckets, %v, want 3", n, ok)
 	}
@@ -267,7 +268,8 @@ func TestLeasesEnd(t *testing.T) {
 			}
 			space := l.Past()[0].Space
 			if space["actual-shares"] != c.removed || space["original-shares"] != c.wouldHad || space["examined-shares"] != 2 {
-				t.Errorf("%d shares were removed, want %d, %d would by their own ends, want %d", space["actual-shares"], c.removed, space["original-shares"], c.wouldHad)
+				t.Errorf("removed: %d shares, want %d; by their own ends: %d, want %d", space["actual-shares"], c.removed,
+					space["original-shares"], c.wouldHad)
 			}
 			if entries, err := os.ReadDir(filepath.Join(b.dir, "shares")); err != nil || int64(len(entries)) != 1+2-c.removed {
 				t.Errorf("%d directories are left: %v", len(entries), err)

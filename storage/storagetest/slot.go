@@ -88,7 +88,8 @@ func updateIfTestsHold(b *bed) {
 		if _, there := got.Data[2]; there {
 			b.Errorf("share %d, %v: the update before has written in part", c.number, c.tests)
 		}
-		b.update(i, map[int]storage.ShareUpdate{0: {Writes: []storage.Write{{Data: []byte("first")}}}, 1: {NewLength: new(int64)}, 2: {NewLength: new(int64)}})
+		gone := storage.ShareUpdate{NewLength: new(int64)}
+		b.update(i, map[int]storage.ShareUpdate{0: {Writes: []storage.Write{{Data: []byte("first")}}}, 1: gone, 2: gone})
 	}
 }
 
@@ -196,15 +197,14 @@ func otherKind(b *bed) {
 func slotNoSpace(b *bed) {
 	i := Index(1)
 	b.update(i, write(0, storage.Write{Data: []byte("first")}))
-	for _, at := range []int64{1 << 55, container.MaxMutableSize - 1} {
-		_, err := b.store.ReadTestWrite(i, storage.SlotUpdate{Secrets: Slot(0), Shares: write(0, storage.Write{Offset: at, Data: []byte("x")})})
-		if !errors.Is(err, storage.ErrNoSpace) {
-			b.Errorf("a byte at %d: %v", at, err)
+	for at, want := range map[int64]error{
+		1 << 55: storage.ErrNoSpace, container.MaxMutableSize - 1: storage.ErrNoSpace, container.MaxMutableSize: storage.ErrTooBig,
+	} {
+		byteAt := write(0, storage.Write{Offset: at, Data: []byte("x")})
+		_, err := b.store.ReadTestWrite(i, storage.SlotUpdate{Secrets: Slot(0), Shares: byteAt})
+		if !errors.Is(err, want) {
+			b.Errorf("a byte at %d: %v, want %v", at, err, want)
 		}
-	}
-	_, err := b.store.ReadTestWrite(i, storage.SlotUpdate{Secrets: Slot(0), Shares: write(0, storage.Write{Offset: container.MaxMutableSize, Data: []byte("x")})})
-	if !errors.Is(err, storage.ErrTooBig) {
-		b.Errorf("a byte beyond the largest slot: %v", err)
 	}
 	b.holds(i, 0, []byte("first"))
 }

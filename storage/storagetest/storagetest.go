@@ -18,8 +18,9 @@ import (
 
 // Place is where a store is to be: a new directory, which may be missing, on a file system.
 type Place struct {
-	FS  storage.FS
-	Dir string
+	FS         storage.FS
+	Dir        string
+	Durability storage.Durability
 }
 
 // Run runs the suite. Each test has a place of its own from place.
@@ -52,7 +53,9 @@ type bed struct {
 
 func newBed(t *testing.T, p Place) *bed {
 	b := &bed{T: t, Place: p, now: time.Unix(1_800_000_000, 0)}
-	b.o = storage.Options{FS: p.FS, NodeID: Node, Now: func() time.Time { return b.now }, Log: slog.New(slog.DiscardHandler)}
+	b.o = storage.Options{
+		FS: p.FS, NodeID: Node, Durability: p.Durability, Now: func() time.Time { return b.now }, Log: slog.New(slog.DiscardHandler),
+	}
 	b.open()
 	t.Cleanup(func() { b.check(b.store.Close()) })
 	return b
