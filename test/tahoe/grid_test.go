@@ -99,7 +99,7 @@ func (g *grid) same(remote, local string) {
 // use stores and changes files of every kind, moves them, and reads them back.
 func (g *grid) use() {
 	g.t.Helper()
-	g.client.awaitServers(len(g.shares))
+	g.client.awaitConnected(len(g.shares))
 	g.tahoe("create-alias", "g")
 	large := g.file("large", 3_000_000)
 	g.tahoe("put", large, "g:large")

@@ -118,20 +118,20 @@ func newClient(t *testing.T, root, base string, announcements ...string) *node {
 	return n
 }
 
-// awaitServers waits until a client has found so many servers.
-func (n *node) awaitServers(count int) {
+// awaitConnected waits until a client is connected to so many servers.
+func (n *node) awaitConnected(count int) {
 	n.t.Helper()
-	for deadline := time.Now().Add(2 * time.Minute); ; time.Sleep(200 * time.Millisecond) {
+	for deadline := time.Now().Add(3 * time.Minute); ; time.Sleep(200 * time.Millisecond) {
 		var welcome struct {
 			Servers []struct {
-				Space  *int64 `json:"available_space"` // null until it has answered
+				Space  *int64 `json:"available_space"` // null until it has answered for the first time
 				Status string `json:"connection_status"`
 			} `json:"servers"`
 		}
 		n.check(json.Unmarshal(n.ask("GET", "/?t=json", nil), &welcome))
 		found := 0
 		for _, s := range welcome.Servers {
-			if s.Space != nil {
+			if s.Space != nil && strings.HasPrefix(s.Status, "connected") {
 				found++
 			}
 		}
@@ -139,7 +139,16 @@ func (n *node) awaitServers(count int) {
 			return
 		}
 		if time.Now().After(deadline) {
-			n.t.Fatalf("the client has found %d servers of %d: %+v", found, count, welcome)
+			n.t.Fatalf("the client is connected to %d servers of %d: %+v", found, count, welcome)
 		}
 	}
+}
+
+// try runs a command of sharefs that may fail, and returns all that it said.
+func try(t *testing.T, args ...string) (string, error) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	out, err := exec.CommandContext(ctx, harness.Binary(t), args...).CombinedOutput()
+	return string(out), err
 }
