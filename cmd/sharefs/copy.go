@@ -69,8 +69,8 @@ const (
 	verifyRead  = "read"
 )
 
-// maxParallel is as for a mount.
-const maxParallel = 1024
+// maxParallel is how many requests a store is sent at a time.
+const maxParallel = limit.DefaultMost
 
 type copyOptions struct {
 	dryRun, delete, takeOver, force, json bool
@@ -119,15 +119,37 @@ func runCopy(cmd *cobra.Command, from, to string, o copyOptions) (err error) {
 	}
 	c.warnOfClaim(ctx)
 	began := time.Now()
-	p, err := c.run(ctx)
-	r := c.result(p, err, time.Since(began))
-	if err != nil && ctx.Err() == nil && !errors.Is(err, replicate.ErrIncomplete) && p.Source.Objects == 0 {
-		return err // it has not begun
+	p, ended, err := c.run(ctx)
+	if err != nil {
+		return err
 	}
-	if printErr := r.print(cmd.OutOrStdout(), o.json); printErr != nil {
-		return printErr
+	if err := c.result(p, ended, time.Since(began)).print(cmd.OutOrStdout(), o.json); err != nil {
+		return err
 	}
-	return c.judge(ctx, p, err)
+	return c.judge(ctx, p, ended)
+}
+
+// run copies, with the claim on the destination. err says why it did not begin, ended how it ended.
+func (c *copying) run(ctx context.Context) (p replicate.Progress, ended, err error) {
+	options := replicate.Options{Parallel: c.o.parallel, Delete: c.o.delete, DryRun: c.o.dryRun, VerifyRead: c.o.verify == verifyRead}
+	if c.o.dryRun {
+		if !c.o.json {
+			options.Changed = printChange
+		}
+		p, ended = c.replicate(ctx, c.dst, options)
+		return p, ended, nil
+	}
+	held, err := c.claim(ctx)
+	if err != nil {
+		return p, nil, err
+	}
+	options.OnUpload, options.OnGone = held.state.Began, held.state.Gone
+	p, ended = c.replicate(ctx, held.Fence(c.dst), options)
+	if ended != nil && held.Lost() {
+		ended = fmt.Errorf("%s has taken it over", held.State().Holder.Holder())
+	}
+	held.release(c.log)
+	return p, ended, nil
 }
 
 // open opens both stores.
@@ -201,24 +223,6 @@ func (c *copying) warnOfClaim(ctx context.Context) {
 		fmt.Fprintf(os.Stderr, "sharefs: %s holds the source, last heard of at %s: what is not stored yet there, or changes meanwhile, may be missing at the destination\n",
 			held.Holder(), held.Renewed.Local().Format(time.DateTime))
 	}
-}
-
-// run copies, with the claim on the destination.
-func (c *copying) run(ctx context.Context) (replicate.Progress, error) {
-	options := replicate.Options{Parallel: c.o.parallel, Delete: c.o.delete, DryRun: c.o.dryRun, VerifyRead: c.o.verify == verifyRead}
-	if c.o.dryRun {
-		if !c.o.json {
-			options.Changed = printChange
-		}
-		return c.replicate(ctx, c.dst, options)
-	}
-	held, err := c.claim(ctx)
-	if err != nil {
-		return replicate.Progress{}, err
-	}
-	options.OnUpload, options.OnGone = held.state.Began, held.state.Gone
-	p, err := c.replicate(ctx, held.Fence(c.dst), options)
-	return p, errors.Join(err, held.release())
 }
 
 // replicate copies and shows how far it is. The claim's requests go first.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"time"
 
@@ -95,9 +96,14 @@ func (h *heldStore) abortUploads(ctx context.Context, c *copying) error {
 // releaseWithin is how long the end of a copy waits for the store to take back the claim.
 const releaseWithin = 10 * time.Second
 
-// release gives the claim back. If that fails the next copy from here takes it at once; a mount needs --take-over.
-func (h *heldStore) release() error {
+// release gives the claim back.
+func (h *heldStore) release(log *slog.Logger) {
 	ctx, cancel := context.WithTimeout(context.Background(), releaseWithin)
 	defer cancel()
-	return errors.Join(h.Release(ctx), h.state.Close())
+	if err := h.Release(ctx); err != nil {
+		log.Warn("the claim is not released: the next copy from here takes it, a mount needs --take-over", "error", err)
+	}
+	if err := h.state.Close(); err != nil {
+		log.Warn("the state of the copy is not kept", "error", err)
+	}
 }

@@ -81,24 +81,27 @@ func (c *copying) judge(ctx context.Context, p replicate.Progress, err error) er
 		return nil
 	case errors.Is(err, replicate.ErrIncomplete):
 		return exit.Errorf(exit.NotStored, "%s could not be copied, or deleted, or changed meanwhile: %s does not hold what %s does", objectsText(p.Failed), c.dst, c.src)
+	case errors.Is(err, replicate.ErrEmpty):
+		return err
 	case ctx.Err() != nil:
 		return exit.Errorf(exit.NotStored, "interrupted, with %s at %s: %s", objectsText(p.Copied.Objects+p.Same.Objects), c.dst, again)
 	}
-	return exit.With(exit.NotStored, fmt.Errorf("stopped, with %s at %s: %w: %s", objectsText(p.Copied.Objects+p.Same.Objects), c.dst, err, again))
+	return exit.Errorf(exit.NotStored, "stopped, with %s at %s: %w: %s", objectsText(p.Copied.Objects+p.Same.Objects), c.dst, err, again)
 }
 
 // copyAmount is how far a copy is.
 func copyAmount(p replicate.Progress) amount {
-	objects, bytes := p.Copied.Objects+p.Same.Objects, p.Copied.Bytes+p.Same.Bytes+p.Moving
-	of := humanize.Comma(p.Source.Objects)
+	a := amount{work: "copying", done: p.Copied.Bytes + p.Same.Bytes + p.Moving}
+	a.whole = max(p.Source.Bytes, a.done)
+	a.text = fmt.Sprintf("%s of %s", humanize.Comma(p.Copied.Objects+p.Same.Objects), objectsText(p.Source.Objects))
 	if !p.Counted {
-		of = "at least " + of
+		a.text += " that are counted so far"
 	}
-	text := fmt.Sprintf("%s of %s objects", humanize.Comma(objects), of)
+	a.text += ", " + humanize.IBytes(uint64(a.done)) + " of " + humanize.IBytes(uint64(a.whole))
 	if p.Failed > 0 {
-		text += fmt.Sprintf(", %s failed", humanize.Comma(p.Failed))
+		a.text += ", " + humanize.Comma(p.Failed) + " failed"
 	}
-	return amount{work: "copying", text: text, done: bytes, whole: max(p.Source.Bytes, bytes)}
+	return a
 }
 
 // printChange prints what a dry run would do.

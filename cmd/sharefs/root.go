@@ -39,7 +39,8 @@ Changes are staged on the local disk and stored in the background; reads go thro
 		return exit.Errorf(exit.Usage, "%w (see %s --help)", err, cmd.CommandPath())
 	})
 	root.PersistentFlags().String(runtimeDirFlag, "", "where the control sockets of mounts are (default: $XDG_RUNTIME_DIR/sharefs, for root /run/sharefs) ["+config.EnvName(runtimeDirFlag)+"]")
-	root.AddCommand(newMount(), newUmount(), newStatus(), newFlush(), newReconcile(), newCopy(), newStores(), newShare(), newServe(), newVersion(), newExitCodes())
+	root.AddCommand(newMount(), newUmount(), newStatus(), newFlush(), newReconcile(), newStores(), newProbe(), newCreate(), newCopy(), newDoctor(),
+		newShare(), newServe(), newVersion(), newExitCodes())
 	return root
 }
 
@@ -86,7 +87,7 @@ func newExitCodes() *cobra.Command {
   %d  something is not stored: umount, flush and copy; status, when something is stuck
   %d  a process uses the mount, or another daemon its cache directory
   %d  no mount there, or its daemon does not answer
-  %d  shares are damaged: share check`,
-			exit.OK, exit.Failed, exit.Usage, exit.Store, exit.Mountpoint, exit.NotStored, exit.Busy, exit.NoMount, exit.Damaged),
+  %d  probe, doctor and share have found something that is not as it should be`,
+			exit.OK, exit.Failed, exit.Usage, exit.Store, exit.Mountpoint, exit.NotStored, exit.Busy, exit.NoMount, exit.Findings),
 	}
 }

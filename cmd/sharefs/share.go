@@ -115,7 +115,7 @@ func unread(count int) error {
 	if count == 0 {
 		return nil
 	}
-	return exit.Errorf(exit.Damaged, "%s cannot be read: see above", filesText(count))
+	return exit.Errorf(exit.Findings, "%s cannot be read: see above", filesText(count))
 }
 
 // timeText is a time of a lease.

@@ -29,7 +29,7 @@ func newShareDump() *cobra.Command {
 			}
 			c, err := container.Open(args[0], f, fi.Size())
 			if err != nil {
-				return exit.With(exit.Damaged, err)
+				return exit.With(exit.Findings, err)
 			}
 			return dumpShare(cmd.OutOrStdout(), c, fi.Size())
 		},
@@ -61,7 +61,7 @@ func dumpShare(out io.Writer, c container.Container, size int64) error {
 		fmt.Fprintln(out)
 	}
 	if i, ok := c.(*container.ImmutableFile); ok {
-		return exit.With(exit.Damaged, i.Check())
+		return exit.With(exit.Findings, i.Check())
 	}
 	return nil
 }

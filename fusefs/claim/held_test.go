@@ -37,6 +37,25 @@ func TestNothingIsSentWhenTheStoreWasAwayForTooLong(t *testing.T) {
 	})
 }
 
+func TestWhatKeepsTheClaimFromBeingRenewedIsTheErrorOfEveryChange(t *testing.T) {
+	onEach(t, func(t *testing.T, s *mem.Store) {
+		claims := faulty.New(s, faulty.Options{})
+		c := take(t, claims, options("a"))
+		for kind, want := range map[provider.Kind]provider.Kind{
+			provider.KindAuth: provider.KindAuth, provider.KindDenied: provider.KindDenied, provider.KindQuota: provider.KindQuota,
+			provider.KindNoStore: provider.KindNoStore, provider.KindThrottled: provider.KindUnavailable,
+		} {
+			mended := claims.Add(faulty.Rule{Kind: kind})
+			time.Sleep(DefaultHold + DefaultRenew)
+			status(t, c, Unsure)
+			wantStopped(t, put(c, s), want)
+			mended()
+			time.Sleep(retryPause + DefaultRenew/2)
+			wantSent(t, c, s)
+		}
+	})
+}
+
 func TestARenewalWhoseAnswerIsLostIsOurs(t *testing.T) {
 	onEach(t, func(t *testing.T, s *mem.Store) {
 		claims := faulty.New(s, faulty.Options{})

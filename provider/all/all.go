@@ -20,6 +20,7 @@ import (
 // Options are the options of Open. The zero value is for reading and writing.
 type Options struct {
 	ReadOnly bool         // nothing is written to find out what the store can do
+	Create   bool         // a directory that is not there is made; other stores are made by their Create
 	Logger   *slog.Logger // nil means none
 
 	// Secrets finds credentials by the names that the ecosystem of the store gives them in the environment, such as

@@ -12,6 +12,7 @@ import (
 	"sharefs/provider/mem"
 	"sharefs/provider/s3"
 	"sharefs/provider/secret"
+	"sharefs/provider/swift"
 )
 
 // Scheme describes the URLs of one kind of store.
@@ -77,9 +78,34 @@ var drivers = []driver{
 			{"region", "eu-central-1", "the region; else AWS_REGION or the profile's, and us-east-1 with an endpoint"},
 			{"path_style", "true", "ask for ENDPOINT/BUCKET instead of BUCKET.ENDPOINT, as most servers that are not Amazon's need"},
 			{"profile", "backup", "a profile of the AWS configuration files; else AWS_PROFILE"},
+			{"proxy", "http://proxy.example.org:3128", "the proxy before the store; else HTTPS_PROXY, HTTP_PROXY and NO_PROXY"},
+			{"ca_file", "/etc/ssl/our-ca.pem", "certificates to trust besides the system's, in PEM; else AWS_CA_BUNDLE"},
+			{"sse", "aws:kms", "the store encrypts: AES256, aws:kms or aws:kms:dsse; else as the bucket's settings say"},
+			{"sse_kms_key_id", "alias/sharefs", "the key of sse=aws:kms, when it is not the bucket's"},
+			{"sse_customer_key_file", "/etc/sharefs/key", "encrypt with the key in this file, which only its owner may read (SSE-C); https only"},
+			{"storage_class", "STANDARD_IA", "of files; else the bucket's default, in which the claim and checkpoints always are"},
+			{"acl", "bucket-owner-full-control", "a canned ACL for each object"},
+			{"requester_pays", "true", "agree to pay for requests and transfer"},
+			{"checksum", "when_required", "for stores that refuse the newer checksums; else when_supported: a CRC32C is kept with each object"},
 		},
 		Credentials: "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, the AWS configuration files, or the machine's role",
 	}, parseS3},
+	{Scheme{
+		Name: "swift",
+		Form: "swift://CONTAINER/PREFIX",
+		Help: "a container of OpenStack Swift; PREFIX may be missing",
+		Parameters: []Parameter{
+			{"auth", "https://keystone.example.org:5000/v3", "where to log in; else OS_AUTH_URL, or ST_AUTH"},
+			{"auth_version", "3", "of the login: 1, 2 or 3; else what the address or the variables tell"},
+			{"cloud", "mycloud", "a cloud of clouds.yaml; else OS_CLOUD"},
+			{"project", "backup", "the project, or tenant; else OS_PROJECT_NAME or what the cloud says"},
+			{"region", "RegionOne", "the region; else OS_REGION_NAME, or the first one"},
+			{"endpoint_type", "internal", "which of the cluster's addresses: public, internal or admin; else OS_ENDPOINT_TYPE"},
+			{"proxy", "http://proxy.example.org:3128", "the proxy before the cluster; else HTTPS_PROXY and its like"},
+			{"ca_file", "/etc/ssl/cloud.pem", "certificates to trust besides the system's; else OS_CACERT"},
+		},
+		Credentials: "OS_USERNAME and OS_PASSWORD and what else an openrc file sets, an application credential, clouds.yaml, or ST_USER and ST_KEY",
+	}, parseSwift},
 	{Scheme{
 		Name: "file",
 		Form: "file:///DIRECTORY",
@@ -107,6 +133,21 @@ func parseS3(u *url.URL) (Location, error) {
 	}, nil
 }
 
+func parseSwift(u *url.URL) (Location, error) {
+	cfg, err := swift.ParseURL(u)
+	if err != nil {
+		return Location{}, err
+	}
+	return Location{
+		text:   cfg.String(),
+		prefix: cfg.Prefix,
+		id:     func(context.Context) (string, error) { return cfg.ID() },
+		open: func(ctx context.Context, opts Options) (provider.Provider, error) {
+			return swift.Open(ctx, cfg, swift.Options{ReadOnly: opts.ReadOnly, Secrets: opts.Secrets})
+		},
+	}, nil
+}
+
 func parseFile(u *url.URL) (Location, error) {
 	dir, err := file.ParseURL(u)
 	if err != nil {
@@ -118,7 +159,7 @@ func parseFile(u *url.URL) (Location, error) {
 		dir:  dir,
 		id:   itself(text),
 		open: func(_ context.Context, opts Options) (provider.Provider, error) {
-			return file.Open(dir, file.Options{Logger: opts.Logger})
+			return file.Open(dir, file.Options{Create: opts.Create, Logger: opts.Logger})
 		},
 	}, nil
 }

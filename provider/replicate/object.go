@@ -80,7 +80,10 @@ func (c *Copier) same(ctx context.Context, p pair) (bool, error) {
 
 // copyOnce copies an object as it is now; errChanged when it is not any more what o says of it.
 func (c *Copier) copyOnce(ctx context.Context, o provider.Object) (provider.Object, error) {
-	err := errors.Join(provider.CheckKey(o.Key, c.src.Capabilities()), provider.CheckKey(o.Key, c.dst.Capabilities()))
+	err := provider.CheckKey(o.Key, c.src.Capabilities())
+	if err == nil {
+		err = provider.CheckKey(o.Key, c.dst.Capabilities())
+	}
 	if err == nil && !c.o.DryRun {
 		err = c.dropStale(ctx)
 	}

@@ -141,8 +141,13 @@ func (c *Copier) Progress() Progress {
 	return p
 }
 
-// ErrIncomplete is the error of a Run to the end that could not copy or delete everything: Progress has the failures.
-var ErrIncomplete = errors.New("not everything was copied")
+// The errors of Run that are of this package.
+var (
+	// ErrIncomplete: it went to the end and could not copy or delete everything. Progress has the failures.
+	ErrIncomplete = errors.New("not everything was copied")
+	// ErrEmpty: everything at the destination would be deleted. Nothing was done.
+	ErrEmpty = errors.New("the source has no objects, and all that the destination has would be deleted: nothing was done")
+)
 
 // Run copies. It returns ErrIncomplete when single objects failed, and what ended it otherwise: the context, a store that
 // cannot be used any more. To run again goes on from there.
@@ -170,7 +175,7 @@ func (c *Copier) refuseEmpty(ctx context.Context) error {
 	}
 	first, err := newCursor(c.src).peek(ctx)
 	if err == nil && first == nil {
-		err = fmt.Errorf("%s has no objects: nothing is deleted at the destination", c.src)
+		err = fmt.Errorf("%s: %w", c.src, ErrEmpty)
 	}
 	return err
 }
@@ -242,16 +247,23 @@ func (c *Copier) retryBlocked(ctx context.Context) error {
 	return nil
 }
 
-// check looks at both stores once more.
+// check looks at both stores once more. Listings may be late, or not know the size of an object that is made of others: then the
+// objects themselves are asked.
 func (c *Copier) check(ctx context.Context) error {
 	return walk(ctx, c.src, c.dst, func(p pair) error {
-		switch {
-		case p.src == nil, p.dst != nil && p.dst.Size == p.src.Size:
+		if p.src == nil || p.dst != nil && p.dst.Size == p.src.Size {
 			return nil
 		}
-		there, err := c.dst.Stat(ctx, p.src.Key) // a listing may be late
+		here, err := c.src.Stat(ctx, p.src.Key)
+		if provider.Is(err, provider.KindNotFound) {
+			return nil
+		}
+		if err != nil {
+			return asSource(err)
+		}
+		there, err := c.dst.Stat(ctx, p.src.Key)
 		switch {
-		case err == nil && there.Size == p.src.Size:
+		case err == nil && there.Size == here.Size:
 			return nil
 		case err != nil && !provider.Is(err, provider.KindNotFound):
 			return err

@@ -389,7 +389,7 @@ func TestAnEmptySourceDeletesNothing(t *testing.T) {
 	src, dst := store(), store()
 	put(t, src, ".sharefs/claim-1", "only this", nil)
 	put(t, dst, "k", "text", nil)
-	if _, err := try(t.Context(), src, dst, Options{Delete: true}); err == nil || len(content(t, dst)) != 1 {
+	if _, err := try(t.Context(), src, dst, Options{Delete: true}); !errors.Is(err, ErrEmpty) || len(content(t, dst)) != 1 {
 		t.Error(err)
 	}
 	run(t, src, dst, Options{})

@@ -4,10 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"net/http"
-	"net/url"
-	"strconv"
 	"strings"
 	"time"
 
@@ -15,6 +12,7 @@ import (
 	smithyhttp "github.com/aws/smithy-go/transport/http"
 
 	"sharefs/provider"
+	"sharefs/provider/overhttp"
 )
 
 // codeIsDirectory is versitygw's code for a key that is a directory.
@@ -49,8 +47,8 @@ func kindByCode(code string) (provider.Kind, bool) {
 	case "EntityTooLarge", "MetadataTooLarge", "RequestHeaderSectionTooLarge", "MaxMessageLengthExceeded":
 		return provider.KindTooLarge, true
 	case "KeyTooLongError", "KeyTooLong", "EntityTooSmall", "InvalidPart", "InvalidPartOrder", "InvalidPartNumber", "InvalidRange",
-		"InvalidArgument", "InvalidRequest", "InvalidURI", "InvalidBucketName", "MalformedXML",
-		"XMinioInvalidObjectName", "XMinioInvalidResourceName", "DirectoryObjectContainsData":
+		"InvalidArgument", "InvalidRequest", "InvalidStorageClass", "AccessControlListNotSupported", "InvalidURI", "InvalidBucketName", "MalformedXML",
+		"kms:KeyNotFound", "KMS.NotFoundException", "KMS.DisabledException", "KMS.KMSInvalidStateException", "XMinioInvalidObjectName", "XMinioInvalidResourceName", "DirectoryObjectContainsData":
 		return provider.KindInvalid, true
 	case "BadDigest", "InvalidDigest", "XAmzContentSHA256Mismatch", "XAmzContentChecksumMismatch", "ContentSHA256Mismatch":
 		return provider.KindCorrupt, true
@@ -164,11 +162,11 @@ func (s *store) fail(ctx context.Context, op, key string, err error) error {
 	var noCreds *credentialsError
 	switch {
 	case errors.As(err, &noCreds):
-		return &provider.Error{Op: op, Key: key, Kind: noCreds.kind(), Err: opaque(noCreds.Error())}
+		return &provider.Error{Op: op, Key: key, Kind: noCreds.kind(), Err: overhttp.Opaque(noCreds.Error())}
 	case !a.came() && !sent(err):
-		return &provider.Error{Op: op, Key: key, Kind: provider.KindOther, Err: hideContext(err)}
+		return &provider.Error{Op: op, Key: key, Kind: provider.KindOther, Err: overhttp.HideContext(err)}
 	case !a.came():
-		return &provider.Error{Op: op, Key: key, Kind: provider.KindUnavailable, Unanswered: !refusedConnection(err), Err: transportCause(err)}
+		return &provider.Error{Op: op, Key: key, Kind: provider.KindUnavailable, Unanswered: !overhttp.Refused(err), Err: overhttp.Cause(err)}
 	}
 	var unreadable *smithy.DeserializationError
 	if a.code == "" && errors.As(err, &unreadable) {
@@ -177,7 +175,7 @@ func (s *store) fail(ctx context.Context, op, key string, err error) error {
 	kind, text := a.kind(), a.describe()
 	if kind == provider.KindNoStore {
 		s.seen.Store(false)
-		text = fmt.Sprintf("there is no bucket %s: %s", s.cfg.Bucket, text)
+		text = fmt.Sprintf("there is no bucket %s: %s; if it was deleted, restore it, or make a new one: what is staged here is stored then", s.cfg.Bucket, text)
 	}
 	if region := a.header.Get("X-Amz-Bucket-Region"); a.wrongRegion() {
 		kind = provider.KindInvalid
@@ -187,14 +185,8 @@ func (s *store) fail(ctx context.Context, op, key string, err error) error {
 			text = fmt.Sprintf("the bucket %s is not in the region %s: set region to the bucket's own: %s", s.cfg.Bucket, s.region, text)
 		}
 	}
-	return &provider.Error{Op: op, Key: key, Kind: kind, RetryAfter: retryAfter(a.header, time.Now()), Err: &cause{text, err},
+	return &provider.Error{Op: op, Key: key, Kind: kind, RetryAfter: overhttp.RetryAfter(a.header, time.Now()), Err: &cause{text, err},
 		Unanswered: a.status == http.StatusGatewayTimeout || a.status == http.StatusBadGateway} // of somebody before the store
-}
-
-// refusedConnection reports whether a request never left: nobody listens.
-func refusedConnection(err error) bool {
-	var dial *net.OpError
-	return errors.As(err, &dial) && dial.Op == "dial"
 }
 
 // sent reports whether a request was tried at all, and did not fail before in the SDK.
@@ -227,7 +219,11 @@ func (a answer) describe() string {
 	if a.id != "" {
 		text += ", request " + a.id
 	}
-	return text + ")"
+	text += ")"
+	if advice := a.advice(); advice != "" {
+		text += ": " + advice
+	}
+	return text
 }
 
 // kind tells credentials that are not there from a service for them that does not answer now.
@@ -236,42 +232,4 @@ func (e *credentialsError) kind() provider.Kind {
 		return provider.KindUnavailable
 	}
 	return provider.KindAuth
-}
-
-// transportCause is the text of a request that got no answer. It hides the error itself when it claims to be a
-// context's: time limits of a connection do, and the caller's context is not done.
-func transportCause(err error) error {
-	var broken *url.Error
-	if !errors.As(err, &broken) {
-		return hideContext(err)
-	}
-	host := broken.URL
-	if u, parseErr := url.Parse(broken.URL); parseErr == nil {
-		host = u.Host
-	}
-	return hideContext(fmt.Errorf("no answer from %s: %w", host, broken.Err))
-}
-
-func hideContext(err error) error {
-	if provider.IsContext(err) {
-		return opaque(err.Error())
-	}
-	return err
-}
-
-// opaque is an error that is nothing but its text.
-type opaque string
-
-func (e opaque) Error() string { return string(e) }
-
-// retryAfter reads the header of that name: seconds, or a date.
-func retryAfter(h http.Header, now time.Time) time.Duration {
-	value := h.Get("Retry-After")
-	if seconds, err := strconv.Atoi(value); err == nil && seconds > 0 {
-		return time.Duration(seconds) * time.Second
-	}
-	if at, err := http.ParseTime(value); err == nil && at.After(now) {
-		return at.Sub(now)
-	}
-	return 0
 }

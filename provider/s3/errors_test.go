@@ -234,18 +234,6 @@ func TestWrongRegionIsNamed(t *testing.T) {
 }
 
 func TestRetryAfter(t *testing.T) {
-	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
-	for _, c := range []struct {
-		value string
-		want  time.Duration
-	}{
-		{"", 0}, {"7", 7 * time.Second}, {"-1", 0}, {"soon", 0},
-		{"Fri, 02 Jan 2026 03:05:05 GMT", time.Minute}, {"Fri, 02 Jan 2026 03:00:00 GMT", 0},
-	} {
-		if got := retryAfter(http.Header{"Retry-After": {c.value}}, now); got != c.want {
-			t.Errorf("%q: %v, want %v", c.value, got, c.want)
-		}
-	}
 	p := fake(t, Options{ReadOnly: true}, refusal(503, "SlowDown", "Retry-After", "3"))
 	for op, call := range callers() {
 		var pe *provider.Error
@@ -366,5 +354,28 @@ func TestRegionThatIsMissing(t *testing.T) {
 	_, err := Open(t.Context(), Config{Bucket: "bucket"}, Options{ReadOnly: true})
 	if !provider.Is(err, provider.KindInvalid) || !strings.Contains(err.Error(), "region") {
 		t.Errorf("got %v", err)
+	}
+}
+
+func TestErrorsThatSomebodyCanMendSayHow(t *testing.T) {
+	for _, c := range []struct {
+		code, says string
+		status     int
+		headers    []string
+	}{
+		{"ExpiredToken", "the temporary credentials have ended: put valid ones into the AWS configuration files", 400, nil},
+		{"InvalidAccessKeyId", "does not know these credentials", 403, nil},
+		{"SignatureDoesNotMatch", "the secret key does not belong", 403, nil},
+		{"RequestTimeTooSkewed", "set this one right; the store has 2001-02-03 04:05:06 UTC", 403, []string{"Date", "Sat, 03 Feb 2001 04:05:06 GMT"}},
+		{"AccessDenied", "the rights that docs/providers.md lists", 403, nil},
+		{"QuotaExceeded", "have its quota raised", 403, nil},
+		{"NoSuchBucket", "restore it, or make a new one", 404, nil},
+		{"AccessControlListNotSupported", "leave acl= out", 400, nil},
+	} {
+		p := fake(t, Options{ReadOnly: true}, refusal(c.status, c.code, c.headers...))
+		_, err := p.List(t.Context(), provider.ListOptions{})
+		if err == nil || !strings.Contains(err.Error(), c.code) || !strings.Contains(err.Error(), c.says) {
+			t.Errorf("%s: %v, want it to say %q", c.code, err, c.says)
+		}
 	}
 }

@@ -1,7 +1,8 @@
 // Package s3 is the provider for Amazon S3 and the servers that speak its protocol: MinIO, versitygw, Ceph and others.
 //
 // It promises what package provider promises, by one request for each call (a listing of uploads may take several, a
-// range past the end one more). Requests are never repeated here: that is the retry decorator's work. Bodies are sent
+// range past the end one more). Requests are never repeated here: that is the retry decorator's work; but one whose keys the
+// store refuses is sent once more when the AWS configuration has other keys by then. Bodies are sent
 // in one piece with their length, signed and hashed with SHA-256, which every server that speaks Signature Version 4 verifies;
 // Put adds a CRC32C that the store keeps and Open verifies.
 //
@@ -16,6 +17,8 @@
 //   - MinIO takes both "a" and "a/b", and then lists "a" and nothing of what is below "a/". When it is restarted it
 //     forgets in listings the uploads in parts, until it is asked for one by its whole key.
 //   - Neither checks a condition on the destination of a copy.
+//   - Swift's S3 layer (s3api) checks no conditions; CreateIfAbsent and the others are false. It takes 1000
+//     parts. Of an object that is being replaced it may say that there is none: it is asked twice.
 //
 // It is not a cache, holds no policy, and knows nothing of the prefix that a mount lives under, except where to probe.
 package s3
@@ -31,6 +34,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
 
 	"sharefs/provider"
+	"sharefs/provider/overhttp"
 )
 
 // The limits of S3 (https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html). Look-alikes follow them.
@@ -74,18 +78,21 @@ type Options struct {
 
 // store is one bucket.
 type store struct {
-	cfg     Config
-	region  string
-	client  *awss3.Client
-	http    *transports
-	timeout time.Duration
-	secrets func(name string) (string, bool) // nil: the SDK's chain
-	caps    provider.Capabilities
-	checks  conditions
+	cfg    Config
+	region string
+	client *awss3.Client
+	http   *overhttp.Clients
+	caps   provider.Capabilities
+	checks conditions
+	sums   bool // a CRC32C is stored with what is put, and verified with what is read
 
 	// plainLists says that the server does not percent-encode listings, so that keys which XML cannot hold
 	// arrive garbled (versitygw). Such keys are refused then.
 	plainLists bool
+
+	// cutsRanges says that the server copies what there is of a range that ends beyond its source, and does not tell how much
+	// that was (Swift). The source is asked for its size then.
+	cutsRanges bool
 
 	// seen says that the bucket exists: an answer proved it, and none denied it since. A HEAD of an object
 	// that is not there and of a bucket that is not there look alike.
@@ -95,23 +102,19 @@ type store struct {
 var _ provider.Provider = (*store)(nil)
 
 // Open returns the provider of a bucket. It finds credentials, and unless opts.ReadOnly tries what the store can do, which
-// takes 18 small requests at most and leaves nothing behind. The bucket must exist then (KindNoStore).
+// takes 19 small requests at most and leaves nothing behind. The bucket must exist then (KindNoStore).
 func Open(ctx context.Context, cfg Config, opts Options) (provider.Provider, error) {
 	if err := cfg.check(); err != nil {
 		return nil, err
 	}
-	s := &store{cfg: cfg, timeout: opts.Timeout, secrets: opts.Secrets}
-	if s.timeout <= 0 {
-		s.timeout = time.Minute
-	}
-	s.http = newTransports(s.timeout)
-	if err := s.connect(ctx); err != nil {
+	s := &store{cfg: cfg}
+	if err := s.connect(ctx, opts); err != nil {
 		return nil, err
 	}
 	s.caps = s.baseCapabilities()
 	if !opts.ReadOnly {
 		if err := s.probe(ctx); err != nil {
-			s.http.close()
+			s.http.Close()
 			return nil, err
 		}
 	}
@@ -174,22 +177,16 @@ func (s *store) Create(ctx context.Context) error {
 
 // Close ends idle connections.
 func (s *store) Close() error {
-	s.http.close()
+	s.http.Close()
 	return nil
 }
 
 // slowly is for requests that a server may work on for minutes before it answers.
-func (s *store) slowly(o *awss3.Options) { o.HTTPClient = s.http.slow }
-
-// largeBody is the size from which on a server may still have work to do when it has all of a body.
-const largeBody = 64 * mib
+func (s *store) slowly(o *awss3.Options) { o.HTTPClient = s.http.Slow }
 
 // paced is for requests with a body.
 func (s *store) paced(size int64) func(*awss3.Options) {
-	if size >= largeBody {
-		return s.slowly
-	}
-	return func(*awss3.Options) {}
+	return func(o *awss3.Options) { o.HTTPClient = s.http.For(size) }
 }
 
 func unsupported(op, key, why string) error {

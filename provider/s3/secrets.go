@@ -34,14 +34,6 @@ func (n named) Retrieve(context.Context) (aws.Credentials, error) {
 	return aws.Credentials{AccessKeyID: id, SecretAccessKey: key, SessionToken: token, Source: "secrets", CanExpire: true}, nil
 }
 
-// source returns where credentials come from: the secrets that Open was given, else the SDK's chain.
-func (s *store) source(chain aws.CredentialsProvider) *credentials {
-	if s.secrets != nil {
-		return &credentials{inner: named{s.secrets}}
-	}
-	return &credentials{inner: chain}
-}
-
 // freshSigner signs with a key derived from the secret at hand. The SDK's own signer keeps the derived key for a day, by the
 // id of the key alone, so that a secret which was mended would not count.
 type freshSigner struct {

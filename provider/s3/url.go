@@ -5,14 +5,14 @@ import (
 	"fmt"
 	"net/url"
 	"slices"
-	"strconv"
 	"strings"
 
 	"sharefs/provider"
+	"sharefs/provider/overhttp"
 	"sharefs/provider/secret"
 )
 
-// Config says which bucket, where, and as whom. ParseURL makes it from a URL.
+// Config says which bucket, where, as whom, and what the store is to do with what it is given. ParseURL makes it from a URL.
 type Config struct {
 	Bucket    string
 	Prefix    string // empty or ending in "/"; the driver only probes below it, the prefix decorator applies it
@@ -20,20 +20,22 @@ type Config struct {
 	Endpoint  string // http or https URL of a server that is not Amazon's; empty: from the SDK's chain, else Amazon
 	PathStyle bool   // ENDPOINT/BUCKET instead of BUCKET.ENDPOINT; most servers that are not Amazon's need it
 	Profile   string // of the AWS configuration files; empty: AWS_PROFILE, or the default one
+	Proxy     string // http or https URL of the proxy before the store; empty: from HTTPS_PROXY, HTTP_PROXY, NO_PROXY
+	CAFile    string // certificates in PEM that are trusted besides the system's; empty: AWS_CA_BUNDLE, or the system's
+
+	// What the store does with objects; empty: what the bucket's own settings say.
+	Encryption      string // by the store, with its own keys: AES256, aws:kms, aws:kms:dsse
+	KMSKey          string // id, alias or ARN of the key of aws:kms
+	CustomerKeyFile string // of the key that the store encrypts with and does not keep (SSE-C)
+	StorageClass    string // of files; what sharefs keeps for itself stays in the bucket's default
+	ACL             string // a canned one, such as bucket-owner-full-control
+	RequesterPays   bool   // we agree to pay for requests and transfer
+	Checksums       string // when_supported, when_required; empty: from the SDK's chain, else when_supported
 }
 
-// The parameters of a URL.
-const (
-	paramEndpoint  = "endpoint"
-	paramPathStyle = "path_style"
-	paramProfile   = "profile"
-	paramRegion    = "region"
-)
-
-func params() []string { return []string{paramEndpoint, paramPathStyle, paramProfile, paramRegion} }
-
-// ParseURL reads s3://bucket/prefix?region=…&endpoint=…&path_style=true&profile=…. Everything but the bucket may be
-// missing. An unknown parameter is an error, and so is anything secret: credentials come from the AWS environment, profiles and roles.
+// ParseURL reads s3://bucket/prefix?region=…&endpoint=…&path_style=true…, with the parameters of params. Everything but
+// the bucket may be missing. An unknown parameter is an error, and so is anything secret: credentials come from the AWS
+// environment, profiles and roles.
 func ParseURL(u *url.URL) (Config, error) {
 	cfg, err := parseURL(u)
 	if err != nil {
@@ -74,31 +76,16 @@ func parseURL(u *url.URL) (Config, error) {
 const whereSecretsGo = "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or name a profile with ?profile=NAME"
 
 func (c *Config) set(name string, values []string) error {
-	if !slices.Contains(params(), name) {
-		if looksSecret(name) {
-			return fmt.Errorf("the parameter %q: credentials do not belong in a URL: %s", name, whereSecretsGo)
-		}
-		return fmt.Errorf("unknown parameter %q: known are %s", name, strings.Join(params(), ", "))
-	}
-	if len(values) != 1 || values[0] == "" {
+	i := slices.IndexFunc(params, func(p param) bool { return p.name == name })
+	switch {
+	case i < 0 && looksSecret(name):
+		return fmt.Errorf("the parameter %q: credentials do not belong in a URL: %s", name, whereSecretsGo)
+	case i < 0:
+		return fmt.Errorf("unknown parameter %q: known are %s", name, strings.Join(paramNames(), ", "))
+	case len(values) != 1 || values[0] == "":
 		return fmt.Errorf("the parameter %q needs one value", name)
 	}
-	value := values[0]
-	switch name {
-	case paramEndpoint:
-		c.Endpoint = strings.TrimSuffix(value, "/")
-	case paramPathStyle:
-		b, err := strconv.ParseBool(value)
-		if err != nil {
-			return fmt.Errorf("%s=%s: want true or false", name, value)
-		}
-		c.PathStyle = b
-	case paramProfile:
-		c.Profile = value
-	case paramRegion:
-		c.Region = value
-	}
-	return nil
+	return params[i].set(c, values[0])
 }
 
 // looksSecret recognises the names that other tools give to credentials.
@@ -117,19 +104,15 @@ func (c Config) check() error {
 			return fmt.Errorf("the prefix cannot be used: %w", err)
 		}
 	}
-	if c.Endpoint == "" {
-		return nil
+	for what, server := range map[string]string{"endpoint": c.Endpoint, "proxy": c.Proxy} {
+		if server == "" {
+			continue
+		}
+		if err := overhttp.CheckServer(what, server, whereSecretsGo); err != nil {
+			return err
+		}
 	}
-	u, err := url.Parse(c.Endpoint)
-	switch {
-	case err != nil:
-		return invalid("url", "", "the endpoint cannot be read: want http://host:port or https://host:port") // it may hold a secret
-	case u.User != nil:
-		return invalid("url", "", "the endpoint has credentials, which do not belong in a URL: %s", whereSecretsGo)
-	case u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.RawQuery != "" || u.Fragment != "":
-		return invalid("url", "", "the endpoint %q: want http://host:port or https://host:port", c.Endpoint)
-	}
-	return nil
+	return c.checkDemands()
 }
 
 const bucketLetters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-_"
@@ -137,16 +120,10 @@ const bucketLetters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ01234
 // String returns the URL that ParseURL reads back. It holds nothing secret.
 func (c Config) String() string {
 	query := url.Values{}
-	add := func(name, value string) {
-		if value != "" {
-			query.Set(name, value)
+	for _, p := range params {
+		if value := p.get(c); value != "" {
+			query.Set(p.name, value)
 		}
-	}
-	add(paramEndpoint, c.Endpoint)
-	add(paramProfile, c.Profile)
-	add(paramRegion, c.Region)
-	if c.PathStyle {
-		query.Set(paramPathStyle, "true")
 	}
 	u := url.URL{Scheme: "s3", Host: c.Bucket, RawQuery: query.Encode()}
 	if prefix := strings.TrimSuffix(c.Prefix, "/"); prefix != "" {

@@ -97,19 +97,7 @@ func read(name string) (map[string]Text, identity, error) {
 	bad := func(err error) (map[string]Text, identity, error) {
 		return nil, identity{}, fmt.Errorf("the secrets file %s: %w", name, err)
 	}
-	file, err := os.OpenFile(name, os.O_RDONLY|syscall.O_NONBLOCK, 0) // a fifo does not block
-	if err != nil {
-		return bad(errors.Unwrap(err))
-	}
-	defer file.Close()
-	fi, err := file.Stat()
-	if err != nil {
-		return bad(err)
-	}
-	if err := private(fi, os.Geteuid()); err != nil {
-		return bad(err)
-	}
-	text, err := io.ReadAll(io.LimitReader(file, maxFile))
+	text, fi, err := readPrivate(name)
 	if err != nil {
 		return bad(err)
 	}
@@ -118,6 +106,32 @@ func read(name string) (map[string]Text, identity, error) {
 		return bad(err)
 	}
 	return values, identify(fi), nil
+}
+
+// Bytes reads a file that holds one secret, such as a key, under the same rules: nobody but its owner may read it.
+func Bytes(name string) ([]byte, error) {
+	text, _, err := readPrivate(name)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", name, err)
+	}
+	return text, nil
+}
+
+func readPrivate(name string) ([]byte, os.FileInfo, error) {
+	file, err := os.OpenFile(name, os.O_RDONLY|syscall.O_NONBLOCK, 0) // a fifo does not block
+	if err != nil {
+		return nil, nil, errors.Unwrap(err)
+	}
+	defer file.Close()
+	fi, err := file.Stat()
+	if err != nil {
+		return nil, nil, err
+	}
+	if err := private(fi, os.Geteuid()); err != nil {
+		return nil, nil, err
+	}
+	text, err := io.ReadAll(io.LimitReader(file, maxFile))
+	return text, fi, err
 }
 
 // private says what is wrong with who may read a file.

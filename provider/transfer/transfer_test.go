@@ -80,6 +80,33 @@ func TestPutChoosesTheNumberOfRequests(t *testing.T) {
 	}
 }
 
+func TestPartsGrowWithTheContent(t *testing.T) {
+	bucket := provider.Capabilities{MinPartSize: 5 << 20, MaxPartSize: 5 << 30, MaxParts: 10_000, MaxObjectSize: 5 << 40}
+	few := bucket
+	few.MaxParts = 1000 // of Swift's own S3 layer
+	for _, c := range []struct {
+		name string
+		caps provider.Capabilities
+		size int64
+		part int64 // 0: it is too large
+	}{
+		{"small", bucket, 100 << 20, transfer.DefaultPartSize},
+		{"as much as parts of the usual size hold", bucket, 10_000 * transfer.DefaultPartSize, transfer.DefaultPartSize},
+		{"a byte more", bucket, 10_000*transfer.DefaultPartSize + 1, transfer.DefaultPartSize + 1},
+		{"5 TiB", bucket, 5 << 40, (5<<40 + 9_999) / 10_000},
+		{"more than the store takes", bucket, 5<<40 + 1, 0},
+		{"a store of few parts", few, 100 << 30, (100<<30 + 999) / 1000},
+	} {
+		part, err := transfer.PartSize(c.caps, c.size, transfer.DefaultPartSize)
+		if part != c.part || (err != nil) != (c.part == 0) {
+			t.Errorf("%s: parts of %d bytes, %v, want %d", c.name, part, err, c.part)
+		}
+		if parts := (c.size + max(part, 1) - 1) / max(part, 1); err == nil && parts > int64(c.caps.MaxParts) {
+			t.Errorf("%s: %d parts", c.name, parts)
+		}
+	}
+}
+
 func TestTooLargeIsSaidBeforeAnythingIsSent(t *testing.T) {
 	p, _ := small()
 	_, err := transfer.Put(t.Context(), p, "k", bytes.NewReader(nil), 10_001, transfer.Options{PartSize: 20})

@@ -11,12 +11,14 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 
 	"sharefs/storage"
 	"sharefs/storage/container"
+	"sharefs/storage/crashfs"
 )
 
 // golden is what Tahoe-LAFS 1.20 made: see test/tahoe/golden.py, which lets it crawl ten days after the last request.
@@ -301,4 +303,40 @@ func TestAStateOfAnOldTahoeIsRefused(t *testing.T) {
 	if _, err := NewLeaseChecker(b.store, Expiry{}, b.options()); err == nil {
 		t.Error("the history of an old Tahoe-LAFS is not refused")
 	}
+}
+
+// TestACrawlerWaitsAndStopsWithItsStateSaved lets a counter run for a day, and stops it.
+func TestACrawlerWaitsAndStopsWithItsStateSaved(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, err := storage.Open("/storage", storage.Options{FS: crashfs.New()})
+		if err != nil {
+			t.Fatal(err)
+		}
+		counter, err := NewBucketCounter(s, Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan error, 1)
+		go func() { ended <- counter.Run(ctx) }()
+		time.Sleep(4 * time.Minute)
+		synctest.Wait()
+		if p := counter.Progress(); p.Cycle != -1 || p.Running || time.Until(p.NextSlice) != time.Minute {
+			t.Errorf("four minutes after the start: %+v", p)
+		}
+		time.Sleep(24 * time.Hour)
+		synctest.Wait()
+		if p := counter.Progress(); p.Running || p.Cycle < 22 || p.Cycle > 24 {
+			t.Errorf("after a day: %+v", p)
+		}
+		cancel()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+		last := counter.Progress().Cycle
+		again, err := NewBucketCounter(s, Options{})
+		if err != nil || again.Progress().Cycle != last {
+			t.Errorf("another crawler is at %+v, want cycle %d: %v", again.Progress(), last, err)
+		}
+	})
 }

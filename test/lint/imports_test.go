@@ -148,6 +148,7 @@ func TestImportRulesFindViolations(t *testing.T) {
 		{"a test climbs a layer", pkg{ImportPath: "sharefs/provider/s3", XTestImports: []string{"sharefs/fusefs"}}, "in a test"},
 		{"the kernel side uses go-fuse", pkg{ImportPath: "sharefs/fusefs", Imports: []string{"github.com/hanwen/go-fuse/v2/fuse"}}, ""},
 		{"the tree uses go-fuse", pkg{ImportPath: "sharefs/fusefs/tree", Imports: []string{"github.com/hanwen/go-fuse/v2/fuse"}}, "only fusefs may"},
+		{"what drivers share uses the SDK", pkg{ImportPath: "sharefs/provider/overhttp", Imports: []string{"github.com/aws/smithy-go"}}, "only provider/s3 may"},
 		{"the command uses the SDK", pkg{ImportPath: "sharefs/cmd/sharefs", Imports: []string{"github.com/aws/aws-sdk-go-v2/config"}}, "only provider/s3 may"},
 		{"a test uses the SDK", pkg{ImportPath: "sharefs/cmd/sharefs", TestImports: []string{"github.com/aws/aws-sdk-go-v2/config"}}, ""},
 		{"test code uses the SDK", pkg{ImportPath: "sharefs/test/servers", Imports: []string{"github.com/aws/aws-sdk-go-v2/config"}}, ""},

@@ -3,6 +3,7 @@ package servers
 import (
 	"bytes"
 	"context"
+	"encoding/base64"
 	"fmt"
 	"os"
 	"os/exec"
@@ -17,8 +18,12 @@ type software struct {
 	name    string // of the program, too
 	pkg     string
 	version string
+	tls     bool
 	command func(s *Server) (args, env []string)
 }
+
+// MinIOKey is the name of the one key that MinIO's key service has.
+const MinIOKey = "tests"
 
 func minio() software {
 	return software{
@@ -27,12 +32,13 @@ func minio() software {
 		version: "v0.0.0-20260212201848-7aac2a2c5b7c",
 		command: func(s *Server) (args, env []string) {
 			args = []string{
-				"server", "--quiet", "--anonymous", "--certs-dir", filepath.Join(s.dir, "certs"),
+				"server", "--quiet", "--anonymous", "--certs-dir", s.certsDir(),
 				"--address", s.addr, s.DataDir,
 			}
 			env = []string{
 				"MINIO_ROOT_USER=" + s.AccessKey, "MINIO_ROOT_PASSWORD=" + s.SecretKey,
-				"MINIO_BROWSER=off", "MINIO_UPDATE=off",
+				"MINIO_BROWSER=off", "MINIO_UPDATE=off", "MINIO_SITE_REGION=" + s.Region,
+				"MINIO_KMS_SECRET_KEY=" + MinIOKey + ":" + base64.StdEncoding.EncodeToString([]byte(s.SecretKey[:32])),
 			}
 			return args, env
 		},

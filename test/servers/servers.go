@@ -8,6 +8,7 @@ package servers
 import (
 	"context"
 	"crypto/rand"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -37,7 +38,8 @@ const (
 // Server is a running S3 server.
 type Server struct {
 	Name      string // "minio" or "versitygw"
-	Endpoint  string // http://127.0.0.1:PORT, the same after a Restart
+	Endpoint  string // http://127.0.0.1:PORT, the same after a Restart; https with a CAFile
+	CAFile    string // of MinIOTLS: the certificate to trust
 	Region    string
 	AccessKey string
 	SecretKey string
@@ -58,6 +60,16 @@ type Server struct {
 func MinIO(tb testing.TB) *Server {
 	tb.Helper()
 	return forTest(tb, StartMinIO)
+}
+
+// MinIOTLS starts MinIO behind TLS, with a certificate that signs itself, and ends it with the test.
+func MinIOTLS(tb testing.TB) *Server {
+	tb.Helper()
+	return forTest(tb, func(ctx context.Context) (*Server, error) {
+		sw := minio()
+		sw.tls = true
+		return start(ctx, sw)
+	})
 }
 
 // VersityGW starts versitygw with its posix backend and ends it with the test.
@@ -103,9 +115,13 @@ func start(ctx context.Context, sw software) (*Server, error) {
 	s := &Server{
 		Name: sw.name, Region: "us-east-1", AccessKey: "test" + rand.Text()[:12], SecretKey: rand.Text() + rand.Text(),
 		DataDir: filepath.Join(dir, "data"), software: sw, binary: binary, dir: dir,
-		transport: &http.Transport{MaxIdleConnsPerHost: 16},
+		transport: &http.Transport{MaxIdleConnsPerHost: 16, TLSClientConfig: &tls.Config{}},
 	}
-	if err := os.Mkdir(s.DataDir, 0o755); err != nil {
+	err = os.Mkdir(s.DataDir, 0o755)
+	if err == nil && sw.tls {
+		err = s.makeCertificate()
+	}
+	if err != nil {
 		return nil, errors.Join(err, s.Close())
 	}
 	// Between the choice of a free port and the server's bind another program may take it: choose again.
@@ -144,6 +160,9 @@ func (s *Server) listenOn(addr string, err error) error {
 		return err
 	}
 	s.addr, s.Endpoint = addr, "http://"+addr
+	if s.CAFile != "" {
+		s.Endpoint = "https://" + addr
+	}
 	s.client = s.ClientAt(s.Endpoint)
 	return nil
 }
@@ -330,6 +349,9 @@ func (s *Server) URL(bucket, prefix string) string { return s.URLAt(s.Endpoint, 
 // URLAt returns the sharefs URL of a prefix in a bucket that reaches the server under another address, such as a Proxy's.
 func (s *Server) URLAt(endpoint, bucket, prefix string) string {
 	query := url.Values{"endpoint": {endpoint}, "path_style": {"true"}, "region": {s.Region}}
+	if s.CAFile != "" {
+		query.Set("ca_file", s.CAFile)
+	}
 	u := url.URL{Scheme: "s3", Host: bucket, Path: "/" + prefix, RawQuery: query.Encode()}
 	return u.String()
 }
