@@ -62,7 +62,7 @@ func TestIDIsThatOfTheStore(t *testing.T) {
 	t.Setenv("OS_PASSWORD", "hunter2")
 	t.Setenv("OS_PROJECT_NAME", "p")
 	id := func(text string) string {
-		id, err := configOf(t, text).ID()
+		id, err := configOf(t, text).ID(nil)
 		if err != nil {
 			t.Fatal(err)
 		}
