@@ -6,19 +6,22 @@ import (
 	"net/http"
 	"sync"
 
+	"golang.org/x/sync/errgroup"
+
 	"sharefs/provider"
 )
 
 // source is an object of which parts are made, as it was when the first was.
 type source struct {
-	once     sync.Mutex // held by the one who looks
+	looking  sync.Mutex // held by the one who looks
 	known    bool
+	key      string
 	object   provider.Object
 	manifest manifest // nil: what it consists of is of no use
 }
 
-// CopyPart makes a part of a range of an object. Segments of the object that is replaced, as far as the range holds them whole,
-// are used as they are; the rest is copied by the cluster into segments of the part's own.
+// CopyPart makes a part of a range of an object. If that is the one that is replaced and consists of segments of ours, nothing is
+// done before all parts are known: see assemble. Else the cluster copies the range into a segment.
 func (u *upload) CopyPart(ctx context.Context, number int, src string, opts provider.CopyPartOptions) (provider.Part, error) {
 	const op = "upload.copypart"
 	if err := u.check(op, number); err != nil {
@@ -37,18 +40,17 @@ func (u *upload) CopyPart(ctx context.Context, number int, src string, opts prov
 	if opts.Offset+opts.Length > from.object.Size {
 		return provider.Part{}, invalid(op, src, "a range up to %d of %d bytes", opts.Offset+opts.Length, from.object.Size)
 	}
-	var entries manifest
-	for i, piece := range from.cut(opts.Offset, opts.Length, u.store.caps.MaxParts) {
-		if piece.reuse == nil {
-			made, err := u.copyRange(ctx, op, src, from.object.Version, number, i, piece)
-			if err != nil {
-				return provider.Part{}, err
-			}
-			piece.reuse = &made
-		}
-		entries = append(entries, *piece.reuse)
+	part := provider.Part{Number: number, Size: opts.Length}
+	if from.manifest != nil {
+		part.Tag = fmt.Sprintf("%s %d", from.object.Version, opts.Offset)
+		return u.keep(made{from: from, off: opts.Offset, part: part}), nil
 	}
-	return u.keep(number, entries), nil
+	segment, err := u.copyRange(ctx, op, from, u.name(partNumber(number)), span{opts.Offset, opts.Length})
+	if err != nil {
+		return provider.Part{}, err
+	}
+	part.Tag = segment.Hash
+	return u.keep(made{segment: segment, part: part}), nil
 }
 
 // source looks at an object, once for an upload. One that has changed since is found by the condition of a copy, and by
@@ -57,12 +59,12 @@ func (u *upload) source(ctx context.Context, op, src string, version provider.Ve
 	u.mu.Lock()
 	from := u.sources[src]
 	if from == nil {
-		from = &source{}
+		from = &source{key: src}
 		u.sources[src] = from
 	}
 	u.mu.Unlock()
-	from.once.Lock()
-	defer from.once.Unlock()
+	from.looking.Lock()
+	defer from.looking.Unlock()
 	if !from.known {
 		o, told, err := u.store.head(ctx, op, src, version)
 		if err != nil {
@@ -96,57 +98,117 @@ func (m manifest) reusable(container, dir string, version provider.Version) mani
 	return m
 }
 
-// cutting is a piece of a part: a segment that is there, or a range to copy.
+// span is a range of an object.
+type span struct{ off, length int64 }
+
+// cutting is a piece of a range: a segment that is there, or what is to be copied.
 type cutting struct {
-	reuse       *entry
-	off, length int64
+	reuse *entry
+	span
 }
 
 // cut divides a range at the segments that it holds. most bounds into how many pieces: an object that was changed in many
-// places would else consist of ever more of them.
-func (f *source) cut(off, length int64, most int) []cutting {
+// places would else consist of ever more of them. No piece is larger than limit.
+func (f *source) cut(r span, most int, limit int64) []cutting {
 	var pieces []cutting
-	end, at := off+length, int64(0)
+	end, at := r.off+r.length, int64(0)
 	whole := 0
 	for i := range f.manifest {
 		e := &f.manifest[i]
-		first, last := max(at, off), min(at+e.Bytes, end)
+		first, last := max(at, r.off), min(at+e.Bytes, end)
 		switch {
 		case first >= last:
 		case last-first == e.Bytes:
-			pieces = append(pieces, cutting{reuse: e, off: first, length: e.Bytes})
+			pieces = append(pieces, cutting{e, span{first, e.Bytes}})
 			whole++
 		default:
-			pieces = append(pieces, cutting{off: first, length: last - first})
+			pieces = append(pieces, cutting{nil, span{first, last - first}})
 		}
 		at += e.Bytes
 	}
-	// Of the segments that parts do not take, this part has a share as large as its range.
-	share := float64(most) * float64(length) / float64(max(f.object.Size, 1))
-	if whole == 0 || len(pieces) > 3 && float64(len(pieces)) > share {
-		return []cutting{{off: off, length: length}}
+	// Of the segments that are not for parts, this range has a share that is as large as it is.
+	share := float64(most) * float64(r.length) / float64(max(f.object.Size, 1))
+	if whole > 0 && (len(pieces) <= 3 || float64(len(pieces)) <= share) {
+		return pieces
+	}
+	pieces = nil
+	for off := r.off; off < end; off += limit {
+		pieces = append(pieces, cutting{nil, span{off, min(limit, end-off)}})
 	}
 	return pieces
 }
 
-// copyRange has the cluster copy a range into a segment.
-func (u *upload) copyRange(ctx context.Context, op, src string, version provider.Version, number, piece int, c cutting) (entry, error) {
-	name := u.name(partNumber(number))
-	if piece > 0 {
-		name = u.name(fmt.Sprintf("%0*d", digits, number*pieceNumbers+piece))
+// parallelCopies is how many ranges are copied at a time.
+const parallelCopies = 4
+
+// assemble makes the manifest. Ranges of the object that is replaced are joined where one goes on where the last one ended, and
+// then cut at that object's segments: those that lie in them whole are used as they are, the ends are copied by the cluster.
+func (u *upload) assemble(ctx context.Context, op string, parts []made) (m manifest, size int64, err error) {
+	var joined []made
+	for _, p := range parts {
+		size += p.part.Size
+		if n := len(joined); n > 0 && p.from != nil && joined[n-1].from == p.from && joined[n-1].off+joined[n-1].part.Size == p.off {
+			joined[n-1].part.Size += p.part.Size
+			continue
+		}
+		joined = append(joined, p)
 	}
+	var pieces []piece
+	for _, p := range joined {
+		if p.from == nil {
+			pieces = append(pieces, piece{cutting: cutting{reuse: &p.segment}})
+			continue
+		}
+		for _, c := range p.from.cut(span{p.off, p.part.Size}, u.store.caps.MaxParts, u.store.caps.MaxPartSize) {
+			pieces = append(pieces, piece{c, p.from})
+		}
+	}
+	m, err = u.gather(ctx, op, pieces)
+	return m, size, err
+}
+
+// piece is a piece of an object, and what it is copied from if it is not there.
+type piece struct {
+	cutting
+	from *source
+}
+
+// gather has copied what is not there.
+func (u *upload) gather(ctx context.Context, op string, pieces []piece) (manifest, error) {
+	entries := make(manifest, len(pieces))
+	g, gctx := errgroup.WithContext(ctx)
+	g.SetLimit(parallelCopies)
+	for i, p := range pieces {
+		if p.reuse != nil {
+			entries[i] = *p.reuse
+			continue
+		}
+		g.Go(func() (err error) {
+			entries[i], err = u.copyRange(gctx, op, p.from, u.name(partNumber(firstCopy+i)), p.span)
+			return err
+		})
+	}
+	return entries, g.Wait()
+}
+
+// firstCopy is the first number of the segments that assemble makes, which are beside those of parts.
+const firstCopy = 10_000_000
+
+// copyRange has the cluster copy a range into a segment.
+func (u *upload) copyRange(ctx context.Context, op string, from *source, name string, r span) (entry, error) {
 	header := http.Header{
-		"X-Copy-From": {u.store.copySource(src)}, "If-Match": {ifMatch(version)},
-		"Range":            {fmt.Sprintf("bytes=%d-%d", c.off, c.off+c.length-1)},
+		"X-Copy-From": {u.store.copySource(from.key)}, "If-Match": {ifMatch(from.object.Version)},
+		"Range":            {fmt.Sprintf("bytes=%d-%d", r.off, r.off+r.length-1)},
 		"X-Fresh-Metadata": {"true"}, "Content-Type": {typeDefault},
 	}
-	res, err := u.store.do(ctx, request{op: op, key: src, method: http.MethodPut, container: u.store.segments(), object: name, header: header, slow: true})
+	res, err := u.store.do(ctx, request{op: op, key: from.key, method: http.MethodPut, container: u.store.segments(), object: name, header: header, slow: true})
 	if err != nil {
 		return entry{}, err
 	}
 	defer res.close()
-	return entry{Name: "/" + u.store.segments() + "/" + name, Hash: string(versionOf(res.Header.Get("ETag"))), Bytes: c.length}, nil
+	made := u.entry(name, string(versionOf(res.Header.Get("ETag"))), r.length)
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.copied = append(u.copied, made)
+	return made, nil
 }
-
-// pieceNumbers is by what the numbers of pieces are apart from those of parts.
-const pieceNumbers = 100_000

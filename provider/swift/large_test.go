@@ -97,11 +97,13 @@ func TestManyChangesDoNotMakeManySegments(t *testing.T) {
 	for range 1000 {
 		s.manifest = append(s.manifest, entry{Bytes: 1 << 10})
 	}
-	if pieces := s.cut(100, 900<<10, 500); len(pieces) != 1 {
-		t.Errorf("a range of 900 segments is cut into %d pieces, of which an object may have 500", len(pieces))
-	}
-	if pieces := s.cut(100, 2<<10, 500); len(pieces) != 3 {
-		t.Errorf("a range of three segments is cut into %d pieces", len(pieces))
+	for _, c := range []struct {
+		length, limit int64
+		want          int
+	}{{900 << 10, 1 << 20, 1}, {900 << 10, 300 << 10, 3}, {2 << 10, 1 << 20, 3}, {100 << 10, 1 << 20, 1}} {
+		if pieces := s.cut(span{100, c.length}, 500, c.limit); len(pieces) != c.want {
+			t.Errorf("%d bytes of an object of 1000 segments are cut into %d pieces, want %d", c.length, len(pieces), c.want)
+		}
 	}
 }
 

@@ -26,9 +26,19 @@ type upload struct {
 	started time.Time
 
 	mu      sync.Mutex
-	ended   bool             // guarded by mu
-	entries map[int]manifest // guarded by mu: by number of the part, what it consists of
-	sources map[string]*source
+	ended   bool               // guarded by mu
+	made    map[int]made       // guarded by mu: by number of the part
+	copied  manifest           // guarded by mu: by Complete, for ranges
+	sources map[string]*source // guarded by mu: by key
+}
+
+// made is what a part consists of: a segment of its own, or a range of the object that is replaced, which is looked at when all
+// parts are known.
+type made struct {
+	segment entry
+	from    *source // nil: a segment
+	off     int64
+	part    provider.Part
 }
 
 var _ provider.Upload = (*upload)(nil)
@@ -59,7 +69,7 @@ func (s *store) NewUpload(ctx context.Context, key string, opts provider.UploadO
 		return nil, err
 	}
 	u := &upload{store: s, key: key, id: newID(), dir: s.dirOf(key), opts: opts, header: header, started: time.Now(),
-		entries: map[int]manifest{}, sources: map[string]*source{}}
+		made: map[int]made{}, sources: map[string]*source{}}
 	u.opts.Metadata = cloned(opts.Metadata)
 	s.active.add(u)
 	if err := s.inSegments(ctx, op, func() error { return u.announce(ctx, op) }); err != nil {
@@ -112,19 +122,20 @@ func (u *upload) PutPart(ctx context.Context, number int, body io.ReadSeeker, si
 	if err != nil {
 		return provider.Part{}, err
 	}
-	return u.keep(number, manifest{{Name: "/" + u.store.segments() + "/" + name, Hash: etag, Bytes: size}}), nil
+	return u.keep(made{segment: u.entry(name, etag, size), part: provider.Part{Number: number, Size: size, Tag: etag}}), nil
+}
+
+// entry returns how a segment stands in a manifest.
+func (u *upload) entry(name, etag string, size int64) entry {
+	return entry{Name: "/" + u.store.segments() + "/" + name, Hash: etag, Bytes: size}
 }
 
 // keep notes what a part consists of.
-func (u *upload) keep(number int, entries manifest) provider.Part {
+func (u *upload) keep(m made) provider.Part {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	u.entries[number] = entries
-	part := provider.Part{Number: number, Tag: string(entries.version())}
-	for _, e := range entries {
-		part.Size += e.Bytes
-	}
-	return part
+	u.made[m.part.Number] = m
+	return m.part
 }
 
 func (u *upload) check(op string, number int) error {
@@ -162,7 +173,11 @@ func (u *upload) Complete(ctx context.Context, parts []provider.Part, opts provi
 	if ctx.Err() != nil {
 		return provider.Object{}, ctx.Err()
 	}
-	m, size, err := u.assemble(op, parts)
+	ordered, err := u.ordered(op, parts)
+	if err != nil {
+		return provider.Object{}, err
+	}
+	m, size, err := u.assemble(ctx, op, ordered)
 	if err != nil {
 		return provider.Object{}, err
 	}
@@ -184,34 +199,32 @@ func (u *upload) Complete(ctx context.Context, parts []provider.Part, opts provi
 	return o, nil
 }
 
-// assemble puts the parts together. The store would say the same of what is wrong with them, less clearly.
-func (u *upload) assemble(op string, parts []provider.Part) (m manifest, size int64, err error) {
+// ordered returns what the parts consist of, in their order. The cluster would say the same of what is wrong with them, less
+// clearly.
+func (u *upload) ordered(op string, parts []provider.Part) ([]made, error) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	sorted := slices.SortedFunc(slices.Values(parts), func(a, b provider.Part) int { return cmp.Compare(a.Number, b.Number) })
+	var all []made
 	for i, part := range sorted {
-		entries, ok := u.entries[part.Number]
+		m, ok := u.made[part.Number]
 		switch {
 		case i > 0 && part.Number == sorted[i-1].Number:
-			return nil, 0, invalid(op, u.key, "part %d is named twice", part.Number)
+			return nil, invalid(op, u.key, "part %d is named twice", part.Number)
 		case !ok:
-			return nil, 0, invalid(op, u.key, "part %d was not sent", part.Number)
-		case string(entries.version()) != part.Tag:
-			return nil, 0, invalid(op, u.key, "part %d was sent again with other bytes", part.Number)
+			return nil, invalid(op, u.key, "part %d was not sent", part.Number)
+		case m.part.Tag != part.Tag:
+			return nil, invalid(op, u.key, "part %d was sent again with other bytes", part.Number)
 		case part.Size < u.store.caps.MinPartSize && i < len(sorted)-1:
-			return nil, 0, invalid(op, u.key, "part %d has %d bytes: all but the last have %d at least", part.Number, part.Size, u.store.caps.MinPartSize)
+			return nil, invalid(op, u.key, "part %d has %d bytes: all but the last have %d at least", part.Number, part.Size, u.store.caps.MinPartSize)
+		case part.Size > 0: // no segment is empty
+			all = append(all, m)
 		}
-		for _, e := range entries {
-			if e.Bytes > 0 {
-				m = append(m, e)
-			}
-		}
-		size += part.Size
 	}
-	if len(m) == 0 {
-		return nil, 0, invalid(op, u.key, "an upload without a byte: store an empty object with Put")
+	if len(all) == 0 {
+		return nil, invalid(op, u.key, "an upload without a byte: store an empty object with Put")
 	}
-	return m, size, nil
+	return all, nil
 }
 
 // Abort ends the upload.
@@ -269,15 +282,11 @@ func (s *store) sent(id string) []string {
 	}
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	var names []string
-	for _, entries := range u.entries {
-		for _, name := range entries.ours(s.segments(), u.dir) {
-			if n, _ := parseSegment(name); n.id == id {
-				names = append(names, name)
-			}
-		}
+	all := slices.Clone(u.copied)
+	for _, m := range u.made {
+		all = append(all, m.segment)
 	}
-	return names
+	return all.ours(s.segments(), u.dir)
 }
 
 // ListUploads returns what is listed, and what this process has under way, as far as the objects that stand for uploads exist:

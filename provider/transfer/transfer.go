@@ -221,5 +221,8 @@ func sendParts(ctx context.Context, u provider.Upload, pieces []Piece, o Options
 	if provider.Is(err, provider.KindUnsupported) && !o.If.IsZero() {
 		obj, err = u.Complete(ctx, parts, provider.CompleteOptions{})
 	}
+	if provider.Is(err, provider.KindPrecondition) && o.If.IsZero() { // of a part that was made now
+		err = fmt.Errorf("%w: %w", ErrSource, err)
+	}
 	return obj, err
 }

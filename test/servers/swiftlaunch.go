@@ -26,6 +26,9 @@ const (
 	swiftRegion = "us-east-1"
 	aDay        = 24 * time.Hour
 
+	// swiftStartTimeout is long: to start takes seven seconds of a processor, which others may be busy with.
+	swiftStartTimeout = 5 * time.Minute
+
 	// usualUpdate is Swift's own timeout for the update of a listing, in seconds.
 	usualUpdate   = 1
 	patientUpdate = 60
@@ -76,7 +79,7 @@ func (s *SwiftServer) launch(ctx context.Context) error {
 	s.mu.Lock()
 	s.swift = p
 	s.mu.Unlock()
-	ctx, cancel := context.WithTimeout(ctx, startTimeout)
+	ctx, cancel := context.WithTimeout(ctx, swiftStartTimeout)
 	defer cancel()
 	err = await(ctx, p, func() error { return s.client.try(ctx) })
 	if err != nil {
@@ -161,7 +164,7 @@ func (s *SwiftServer) startMemcached(ctx context.Context) error {
 	s.mu.Lock()
 	s.memcached = p
 	s.mu.Unlock()
-	ctx, cancel := context.WithTimeout(ctx, startTimeout)
+	ctx, cancel := context.WithTimeout(ctx, swiftStartTimeout)
 	defer cancel()
 	return await(ctx, p, func() error {
 		conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", addr)
