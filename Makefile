@@ -1,4 +1,4 @@
-# Targets: build run test test-tahoe race soak lint bench clean. All need Go; test, test-tahoe and soak install the rest by test/setup.sh.
+# Targets: build run test test-tahoe race soak fuzz lint bench clean. All need Go; test, test-tahoe and soak install the rest by test/setup.sh.
 
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null)
 LDFLAGS := -s -w -X main.version=$(VERSION)
@@ -8,8 +8,9 @@ FIGURES := $(CURDIR)/.run/soak-figures.jsonl
 # without it in "make test", and with it in "make race".
 UNIT     = $(shell go list ./... | grep -v '^sharefs/test')
 TIMEOUT := 20m
+FUZZTIME ?= 10m
 
-.PHONY: build run test test-tahoe race soak lint bench clean prepare
+.PHONY: build run test test-tahoe race soak fuzz lint bench clean prepare
 
 build:
 	go build -trimpath -ldflags '$(LDFLAGS)' -o bin/sharefs ./cmd/sharefs
@@ -42,6 +43,11 @@ soak: build prepare
 	@mkdir -p $(dir $(FIGURES)) && rm -f $(FIGURES)
 	SOAK=1 SOAK_FIGURES=$(FIGURES) go test -count=1 -timeout 6h -v -run Soak ./...
 	go run ./test/soak/report -figures $(FIGURES) -out docs/soak.md
+	$(MAKE) fuzz
+
+# Every fuzz target, each for FUZZTIME.
+fuzz:
+	FUZZTIME=$(FUZZTIME) bash test/fuzz.sh
 
 lint:
 	go test -count=1 ./test/lint

@@ -9,6 +9,9 @@ import (
 // Reserved is the prefix of the keys that sharefs keeps for itself below a store's root.
 const Reserved = ".sharefs/"
 
+// Checkpoints is the prefix of the keys of a mount's checkpoints: what it knew of the store. See fusefs/tree.
+const Checkpoints = Reserved + "catalog-"
+
 // CheckKey reports what is wrong with a key, or nil: it must be UTF-8 without NUL, not empty, without a leading slash,
 // without an empty, "." or ".." component, within the store's limits. One trailing slash makes it a directory marker.
 // The error is of KindInvalid.

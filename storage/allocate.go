@@ -88,12 +88,11 @@ func (s *Store) allocate(name shareName, a Allocation, lease container.NewLease,
 		}
 		return nil, nil
 	}
-	u := &Upload{store: s, name: name, size: a.Size, secret: slices.Clone(a.Secret), lease: lease}
-	if !s.reserve(u, free) {
+	if !s.reserve(a.Size, free) {
 		return nil, nil
 	}
-	err := u.create()
-	if err != nil {
+	u := &Upload{store: s, name: name, size: a.Size, secret: slices.Clone(a.Secret), lease: lease}
+	if err := u.create(); err != nil {
 		s.release(u)
 		if errors.Is(err, fs.ErrExist) {
 			return nil, nil // of another process
@@ -101,6 +100,9 @@ func (s *Store) allocate(name shareName, a Allocation, lease container.NewLease,
 		return nil, err
 	}
 	u.timer = time.AfterFunc(UploadTimeout, u.expire)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.uploads[name] = u
 	return u, nil
 }
 
@@ -113,25 +115,23 @@ func (s *Store) giveUp(uploads map[int]*Upload, err error) error {
 	return errors.Join(errs...)
 }
 
-// reserve notes an upload, if there is space for it beside the others.
-func (s *Store) reserve(u *Upload, free int64) bool {
+// reserve takes space for an upload, if there is enough beside the others. release gives it back.
+func (s *Store) reserve(size, free int64) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if u.size > free-s.allocated {
+	if size > free-s.allocated {
 		return false
 	}
-	s.uploads[u.name] = u
-	s.allocated += u.size
+	s.allocated += size
 	return true
 }
 
+// release forgets an upload.
 func (s *Store) release(u *Upload) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.uploads[u.name] == u {
-		delete(s.uploads, u.name)
-		s.allocated -= u.size
-	}
+	delete(s.uploads, u.name)
+	s.allocated -= u.size
 }
 
 func (s *Store) upload(name shareName) *Upload {

@@ -12,7 +12,7 @@ import (
 // FS is the part of a file system that a Store needs. Its errors are those of package os: errors.Is with fs.ErrNotExist and
 // fs.ErrExist works.
 type FS interface {
-	// OpenFile opens a file with the flags of package os: O_RDONLY, or O_RDWR with O_CREATE and O_EXCL or without.
+	// OpenFile opens a file with the flags of package os: O_RDONLY, or O_RDWR, with or without O_CREATE, O_EXCL and O_TRUNC.
 	OpenFile(name string, flag int, perm fs.FileMode) (File, error)
 	// Mkdir makes a directory.
 	Mkdir(name string, perm fs.FileMode) error
@@ -83,10 +83,11 @@ func (osFS) Space(dir string) (Space, error) {
 	return Space{Total: unit * int64(st.Blocks), Free: unit * int64(st.Bfree), Available: unit * int64(st.Bavail)}, nil
 }
 
-// mkdirAll makes a directory and what it is in. That it is there is no error.
+// mkdirAll makes a directory and what it is in. That it is there is no error. Directories that it is in may be removed
+// meanwhile, as long as they are empty: then they are made again.
 func mkdirAll(fsys FS, dir string) error {
 	err := fsys.Mkdir(dir, 0o777)
-	if errors.Is(err, fs.ErrNotExist) && filepath.Dir(dir) != dir {
+	for tries := 0; errors.Is(err, fs.ErrNotExist) && filepath.Dir(dir) != dir && tries < maxTries; tries++ {
 		if err := mkdirAll(fsys, filepath.Dir(dir)); err != nil {
 			return err
 		}
@@ -97,6 +98,9 @@ func mkdirAll(fsys FS, dir string) error {
 	}
 	return err
 }
+
+// maxTries is how often the directory above may be removed in between. Each time somebody else has ended something.
+const maxTries = 100
 
 // removeAll removes a file or a directory with all that is in it. That it is not there is no error.
 func removeAll(fsys FS, name string) error {

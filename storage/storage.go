@@ -148,6 +148,9 @@ func (s *Store) Close() error {
 // Dir returns the store's directory.
 func (s *Store) Dir() string { return s.dir }
 
+// FS returns where the directory is.
+func (s *Store) FS() FS { return s.fs }
+
 func (s *Store) sharesDir() string     { return filepath.Join(s.dir, "shares") }
 func (s *Store) incomingDir() string   { return filepath.Join(s.sharesDir(), "incoming") }
 func (s *Store) advisoriesDir() string { return filepath.Join(s.dir, "corruption-advisories") }

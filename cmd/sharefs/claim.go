@@ -24,22 +24,27 @@ func (j *job) claimOptions(h life.Host) (claim.Options, error) {
 			h.Note(fmt.Sprintf("%s holds the store, last heard of at %s: taking it over if it stays silent for another %v",
 				held.Holder(), held.Renewed.Local().Format(time.DateTime), left.Round(time.Second)))
 		}}
+	return o, claimTimes(&o)
+}
+
+// claimTimes sets the times that claimEnv asks for.
+func claimTimes(o *claim.Options) error {
 	text := os.Getenv(claimEnv)
 	if text == "" {
-		return o, nil
+		return nil
 	}
 	times := []*time.Duration{&o.Renew, &o.Hold, &o.Watched}
 	words := strings.Split(text, ",")
 	for i, word := range words {
 		if len(words) != len(times) {
-			return o, exit.Errorf(exit.Usage, "%s=%s: it takes three times", claimEnv, text)
+			return exit.Errorf(exit.Usage, "%s=%s: it takes three times", claimEnv, text)
 		}
 		var err error
 		if *times[i], err = time.ParseDuration(word); err != nil {
-			return o, exit.Errorf(exit.Usage, "%s=%s: %w", claimEnv, text, err)
+			return exit.Errorf(exit.Usage, "%s=%s: %w", claimEnv, text, err)
 		}
 	}
-	return o, nil
+	return nil
 }
 
 // claimReport is the part of a status that tells of the claim.

@@ -19,7 +19,7 @@ func newFlush() *cobra.Command {
 		ValidArgsFunction: completeMounts,
 		RunE: withDaemon(func(ctx context.Context, d *control.Daemon) error {
 			bar := newProgress(os.Stderr)
-			out, err := d.Flush(ctx, bar.show)
+			out, err := d.Flush(ctx, storing(bar))
 			bar.end()
 			if err != nil {
 				return unanswered(ctx, err, "not everything of "+d.Dir+" is stored yet")

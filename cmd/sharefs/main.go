@@ -27,7 +27,10 @@ func main() {
 func run(args []string) exit.Code {
 	root := newRoot()
 	root.SetArgs(args)
-	err := root.Execute()
+	err := keepSecret()
+	if err == nil {
+		err = root.Execute()
+	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "sharefs: "+oneLine(err))
 	}

@@ -48,6 +48,8 @@ func TestStoreScripts(t *testing.T) {
 		t.Cleanup(func() { silent.Close() })
 		params := testscript.Params{Cmds: storeCommands(s), Setup: func(e *testscript.Env) error {
 			e.Setenv("ENDPOINT", s.Endpoint)
+			e.Setenv("HOSTPORT", strings.TrimPrefix(s.Endpoint, "http:"))
+			e.Setenv("RANDOM_NAME", strings.ToLower(rand.Text()[:12]))
 			e.Setenv("SILENT", "http://"+silent.Addr().String())
 			for _, pair := range s.Env() {
 				name, value, _ := strings.Cut(pair, "=")
@@ -68,6 +70,7 @@ func TestStoreScripts(t *testing.T) {
 //
 //	bucket VAR       makes a bucket; from now on VAR is its URL, VAR_BELOW that of below/here in it, VAR_NAME its name
 //	put NAME KEY FILE, got NAME KEY FILE, keys NAME   store an object, compare one, print all keys
+//	upload NAME KEY   begins an upload in parts
 //	server pause|resume
 func storeCommands(s *servers.Server) map[string]func(*testscript.TestScript, bool, []string) {
 	all := maps.Clone(commands)
@@ -100,6 +103,10 @@ func storeCommands(s *servers.Server) map[string]func(*testscript.TestScript, bo
 			fmt.Fprintln(ts.Stdout(), *o.Key)
 		}
 	}
+	all["upload"] = func(ts *testscript.TestScript, _ bool, args []string) {
+		_, err := s.Client().CreateMultipartUpload(ctx, &s3.CreateMultipartUploadInput{Bucket: &args[0], Key: &args[1]})
+		ts.Check(err)
+	}
 	all["server"] = func(ts *testscript.TestScript, _ bool, args []string) {
 		ts.Check(map[string]func() error{"pause": s.Pause, "resume": s.Resume}[args[0]]())
 	}
@@ -111,6 +118,11 @@ func setup(e *testscript.Env) error {
 		"XDG_CONFIG_HOME": "config", "SHAREFS_RUNTIME_DIR": "run"} {
 		e.Setenv(name, filepath.Join(e.WorkDir, dir))
 	}
+	golden, err := filepath.Abs("../../storage/testdata/tahoe-1.20") // what a Tahoe-LAFS node has stored
+	if err != nil {
+		return err
+	}
+	e.Setenv("TAHOE", golden)
 	e.Setenv("GORACE", "atexit_sleep_ms=0")                          // else every command takes a second longer under the race detector
 	if err := os.Chmod(filepath.Dir(e.WorkDir), 0o755); err != nil { // for scripts that become another user
 		return err

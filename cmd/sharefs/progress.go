@@ -13,10 +13,19 @@ import (
 	"sharefs/cmd/sharefs/internal/control"
 )
 
-// progress shows how much is left to store: a bar on a terminal, now and then a line elsewhere.
+// progress shows how far long work has come: a bar on a terminal, now and then a line elsewhere.
 type progress interface {
-	show(control.Pending)
+	show(amount)
 	end()
+}
+
+// amount is how far work has come.
+type amount struct {
+	idle        bool   // nothing is under way
+	work        string // "storing"
+	text        string // "3 files, 1.2 MiB left"
+	done, whole int64  // bytes
+	noBytes     bool   // they are something else
 }
 
 // newProgress returns the progress for what out is.
@@ -25,6 +34,15 @@ func newProgress(out *os.File) progress {
 		return &bar{out: out}
 	}
 	return &lines{out: out}
+}
+
+// storing shows what is left to store. The whole is the most that was ever left; more may come meanwhile.
+func storing(p progress) func(control.Pending) {
+	var whole int64
+	return func(left control.Pending) {
+		whole = max(whole, left.Bytes)
+		p.show(amount{idle: left.Files == 0, work: "storing", text: pendingText(left) + " left", done: whole - left.Bytes, whole: whole})
+	}
 }
 
 // lineEvery is the pace of lines.
@@ -36,40 +54,40 @@ type lines struct {
 	next time.Time
 }
 
-func (l *lines) show(p control.Pending) {
+func (l *lines) show(a amount) {
 	now := time.Now()
 	if l.next.IsZero() {
 		l.next = now.Add(lineEvery)
 	}
-	if p.Files > 0 && !now.Before(l.next) {
+	if !a.idle && !now.Before(l.next) {
 		l.next = now.Add(lineEvery)
-		fmt.Fprintln(l.out, "storing: "+pendingText(p)+" left")
+		fmt.Fprintln(l.out, a.work+": "+a.text)
 	}
 }
 
 func (l *lines) end() {}
 
-// bar counts bytes. The whole is the most that was ever left; more may come while it runs.
+// bar counts bytes.
 type bar struct {
 	out   io.Writer
 	bar   *progressbar.ProgressBar
 	whole int64
 }
 
-func (b *bar) show(p control.Pending) {
-	if p.Files == 0 && b.bar == nil {
+func (b *bar) show(a amount) {
+	if a.idle && b.bar == nil {
 		return
 	}
 	if b.bar == nil {
-		b.bar = progressbar.NewOptions64(max(p.Bytes, 1), progressbar.OptionSetWriter(b.out), progressbar.OptionShowBytes(true),
+		b.bar = progressbar.NewOptions64(max(a.whole, 1), progressbar.OptionSetWriter(b.out), progressbar.OptionShowBytes(!a.noBytes),
 			progressbar.OptionUseIECUnits(true), progressbar.OptionClearOnFinish(), progressbar.OptionFullWidth())
 	}
-	if p.Bytes > b.whole {
-		b.whole = p.Bytes
+	if a.whole > b.whole {
+		b.whole = a.whole
 		b.bar.ChangeMax64(max(b.whole, 1) + 1) // never quite full before the end: a full bar is finished
 	}
-	_ = b.bar.Set64(b.whole - p.Bytes) // a terminal that is gone: nobody looks
-	b.bar.Describe("storing, " + pendingText(p) + " left")
+	_ = b.bar.Set64(min(a.done, b.whole)) // a terminal that is gone: nobody looks
+	b.bar.Describe(a.work + ", " + a.text)
 }
 
 func (b *bar) end() {

@@ -14,8 +14,9 @@ func TestProgressElsewhereThanOnATerminalIsALineNowAndThen(t *testing.T) {
 	synctest.Test(t, func(*testing.T) {
 		var out bytes.Buffer
 		l := &lines{out: &out}
+		show := storing(l)
 		for left := 100; left >= 0; left-- { // 20 s
-			l.show(control.Pending{Files: left, Bytes: int64(left) << 20})
+			show(control.Pending{Files: left, Bytes: int64(left) << 20})
 			time.Sleep(200 * time.Millisecond)
 		}
 		l.end()
@@ -29,12 +30,13 @@ func TestProgressElsewhereThanOnATerminalIsALineNowAndThen(t *testing.T) {
 func TestBarShowsHowMuchIsLeftAndGoesAway(t *testing.T) {
 	var out bytes.Buffer
 	b := &bar{out: &out}
-	b.show(control.Pending{})
+	show := storing(b)
+	show(control.Pending{})
 	if out.Len() > 0 {
 		t.Errorf("a bar for nothing: %q", out.String())
 	}
 	for _, left := range []int{2, 3, 1, 0} { // one came in between
-		b.show(control.Pending{Files: left, Bytes: int64(left) << 20})
+		show(control.Pending{Files: left, Bytes: int64(left) << 20})
 	}
 	b.end()
 	for _, part := range []string{"storing, 3 files, 3.0 MiB left   0%", "storing, 1 file, 1.0 MiB left  66%"} {

@@ -39,7 +39,8 @@ Changes are staged on the local disk and stored in the background; reads go thro
 		return exit.Errorf(exit.Usage, "%w (see %s --help)", err, cmd.CommandPath())
 	})
 	root.PersistentFlags().String(runtimeDirFlag, "", "where the control sockets of mounts are (default: $XDG_RUNTIME_DIR/sharefs, for root /run/sharefs) ["+config.EnvName(runtimeDirFlag)+"]")
-	root.AddCommand(newMount(), newUmount(), newStatus(), newFlush(), newReconcile(), newStores(), newVersion(), newExitCodes())
+	root.AddCommand(newMount(), newUmount(), newStatus(), newFlush(), newReconcile(), newStores(), newProbe(), newCreate(), newCopy(), newDoctor(),
+		newShare(), newServe(), newVersion(), newExitCodes())
 	return root
 }
 
@@ -83,9 +84,10 @@ func newExitCodes() *cobra.Command {
   %d  wrong usage: a flag, an argument, an environment variable, the config file
   %d  the store cannot be opened: no such bucket, wrong key, no answer, unknown URL parameter
   %d  the directory cannot be mounted on: missing, mounted already, not permitted, no /dev/fuse
-  %d  something is not stored: umount and flush; status, when something is stuck
+  %d  something is not stored: umount, flush and copy; status, when something is stuck
   %d  a process uses the mount, or another daemon its cache directory
-  %d  no mount there, or its daemon does not answer`,
-			exit.OK, exit.Failed, exit.Usage, exit.Store, exit.Mountpoint, exit.NotStored, exit.Busy, exit.NoMount),
+  %d  no mount there, or its daemon does not answer
+  %d  probe, doctor and share have found something that is not as it should be`,
+			exit.OK, exit.Failed, exit.Usage, exit.Store, exit.Mountpoint, exit.NotStored, exit.Busy, exit.NoMount, exit.Findings),
 	}
 }

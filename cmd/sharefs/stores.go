@@ -89,9 +89,10 @@ func printStores(w io.Writer, f *config.File, all []listedStore) error {
 	return t.Flush()
 }
 
-// printIndented prints JSON for people and machines.
+// printIndented prints JSON for people and machines, URLs as they are.
 func printIndented(w io.Writer, v any) error {
 	enc := json.NewEncoder(w)
+	enc.SetEscapeHTML(false)
 	enc.SetIndent("", "  ")
 	return enc.Encode(v)
 }

@@ -59,7 +59,7 @@ func detachDead(p place) error {
 
 func umount(ctx context.Context, d *control.Daemon, noWait bool) error {
 	bar := newProgress(os.Stderr)
-	out, err := d.Umount(ctx, noWait, bar.show)
+	out, err := d.Umount(ctx, noWait, storing(bar))
 	bar.end()
 	if err != nil {
 		return unanswered(ctx, err, d.Dir+" stays mounted")

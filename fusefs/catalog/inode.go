@@ -505,6 +505,16 @@ func (tx *Tx) Bind(store string) (string, error) {
 	return have, err
 }
 
+// Store returns the name of the store that the catalog was bound to; empty when it never was.
+func (tx *Tx) Store() (name string, err error) {
+	s, err := tx.c.stmt("SELECT coalesce((SELECT value FROM meta WHERE name = 'store'), '')")
+	if err != nil {
+		return "", err
+	}
+	err = s.QueryRow().Scan(&name)
+	return name, err
+}
+
 // Number returns a number that was set under a name; 0 when none was.
 func (tx *Tx) Number(name string) (uint64, error) {
 	s, err := tx.c.stmt("SELECT coalesce((SELECT value FROM meta WHERE name = ?), 0)")

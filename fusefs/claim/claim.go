@@ -18,6 +18,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -162,6 +164,27 @@ func (e *HeldError) Error() string {
 }
 
 func stamp(t time.Time) string { return t.Local().Format(time.DateTime) }
+
+// MachineID returns what tells this machine from others: its machine-id, or its name where it has none.
+func MachineID(host string) string {
+	for _, name := range []string{"/etc/machine-id", "/var/lib/dbus/machine-id"} {
+		if text, err := os.ReadFile(name); err == nil {
+			if id := strings.TrimSpace(string(text)); id != "" && id != "uninitialized" {
+				return id
+			}
+		}
+	}
+	return "host " + host
+}
+
+// Look returns what the claim on a store says, without taking it; nil: there is none.
+func Look(ctx context.Context, store provider.Provider) (*Record, error) {
+	found, err := newRegister(store, Options{}.withDefaults()).look(ctx, place{})
+	if err != nil || found.n == 0 {
+		return nil, err
+	}
+	return &found.record, nil
+}
 
 // Take takes the claim on a store. It returns the claim, which is renewed until Release, and the record that was there
 // before (nil: none). *HeldError when somebody else holds it.

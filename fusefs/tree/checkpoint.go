@@ -28,7 +28,6 @@ import (
 // What is pending, and what is not known, is not in it.
 
 const (
-	checkpointPrefix = provider.Reserved + "catalog-"
 	checkpointFormat = 1
 
 	// A checkpoint is written at most so often while the mount serves, and only when it is small beside what was stored since
@@ -121,7 +120,7 @@ func (t *Tree) writeCheckpoint(ctx context.Context, seq uint64) (err error) {
 	if err != nil {
 		return err
 	}
-	key := fmt.Sprintf("%s%020d", checkpointPrefix, next)
+	key := fmt.Sprintf("%s%020d", provider.Checkpoints, next)
 	if _, err := transfer.Put(ctx, t.store, key, f, size, transfer.Options{ContentType: "application/gzip"}); err != nil {
 		return err
 	}
@@ -134,7 +133,7 @@ func (t *Tree) writeCheckpoint(ctx context.Context, seq uint64) (err error) {
 // checkpoints returns the keys of the checkpoints, the newest last.
 func (t *Tree) checkpoints(ctx context.Context) (keys []string, err error) {
 	for token := ""; ; {
-		page, err := t.store.List(ctx, provider.ListOptions{Prefix: checkpointPrefix, Flat: true, Token: token})
+		page, err := t.store.List(ctx, provider.ListOptions{Prefix: provider.Checkpoints, Flat: true, Token: token})
 		if err != nil {
 			return nil, err
 		}
@@ -151,7 +150,7 @@ func (t *Tree) checkpoints(ctx context.Context) (keys []string, err error) {
 
 // checkpointNumber returns the N of a checkpoint's key; 0 for another key.
 func checkpointNumber(key string) uint64 {
-	digits := strings.TrimPrefix(key, checkpointPrefix)
+	digits := strings.TrimPrefix(key, provider.Checkpoints)
 	n, err := strconv.ParseUint(digits, 10, 64)
 	if err != nil || len(digits) != 20 {
 		return 0

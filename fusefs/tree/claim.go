@@ -30,7 +30,7 @@ func (t *Tree) takeClaim(ctx context.Context) error {
 		}
 	}
 	if o.Machine == "" {
-		o.Machine = machineID(o.Host)
+		o.Machine = claim.MachineID(o.Host)
 	}
 	tried := was
 	o.Keep = func(token string, before *claim.Record, _ bool) error {
@@ -66,18 +66,6 @@ func (t *Tree) lastClaim() (c catalog.Claim, err error) {
 		return err
 	})
 	return c, err
-}
-
-// machineID returns what tells this machine from others: its machine-id, or its name where it has none.
-func machineID(host string) string {
-	for _, name := range []string{"/etc/machine-id", "/var/lib/dbus/machine-id"} {
-		if text, err := os.ReadFile(name); err == nil {
-			if id := strings.TrimSpace(string(text)); id != "" && id != "uninitialized" {
-				return id
-			}
-		}
-	}
-	return "host " + host
 }
 
 // leaveClaim releases the claim, so that the next mount finds it free. What it cannot be told, the next mount of this cache

@@ -209,7 +209,7 @@ func TestACheckpointThatCannotBeReadIsNotBelieved(t *testing.T) {
 }
 
 func (m *mount) checkpointsOf(store provider.Provider) ([]string, error) {
-	page, err := store.List(context.Background(), provider.ListOptions{Prefix: checkpointPrefix, Flat: true})
+	page, err := store.List(context.Background(), provider.ListOptions{Prefix: provider.Checkpoints, Flat: true})
 	var keys []string
 	for _, o := range page.Objects {
 		keys = append(keys, o.Key)

@@ -194,10 +194,18 @@ status names it.
 
 // conflicts lists what was set aside and not removed yet.
 func (t *Tree) conflicts() []Conflict {
-	dir := filepath.Join(t.o.CacheDir, conflictsName)
+	list, err := conflictsIn(t.o.CacheDir)
+	if err != nil {
+		t.o.Logger.Warn("the conflicts cannot be listed", "err", err)
+	}
+	return list
+}
+
+func conflictsIn(cacheDir string) ([]Conflict, error) {
+	dir := filepath.Join(cacheDir, conflictsName)
 	entries, err := os.ReadDir(dir)
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
-		t.o.Logger.Warn("the conflicts cannot be listed", "dir", dir, "err", err)
+		return nil, err
 	}
 	var list []Conflict
 	for _, e := range entries {
@@ -226,7 +234,7 @@ func (t *Tree) conflicts() []Conflict {
 		}
 		list = append(list, c)
 	}
-	return list
+	return list, nil
 }
 
 // tellConflicts reminds of them at every mount.

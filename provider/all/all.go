@@ -20,6 +20,7 @@ import (
 // Options are the options of Open. The zero value is for reading and writing.
 type Options struct {
 	ReadOnly bool         // nothing is written to find out what the store can do
+	Create   bool         // a directory that is not there is made; other stores are made by their Create
 	Logger   *slog.Logger // nil means none
 
 	// Secrets finds credentials by the names that the ecosystem of the store gives them in the environment, such as
@@ -47,6 +48,9 @@ func Parse(text string) (Location, error) {
 	}
 	for _, d := range drivers {
 		if d.Name == u.Scheme {
+			if err := d.holdsSecret(u); err != nil {
+				return Location{}, invalid(err)
+			}
 			l, err := d.parse(u)
 			if err != nil {
 				return Location{}, invalid(err)

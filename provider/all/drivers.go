@@ -3,6 +3,7 @@ package all
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/url"
 	"slices"
 
@@ -10,6 +11,8 @@ import (
 	"sharefs/provider/file"
 	"sharefs/provider/mem"
 	"sharefs/provider/s3"
+	"sharefs/provider/secret"
+	"sharefs/provider/swift"
 )
 
 // Scheme describes the URLs of one kind of store.
@@ -42,6 +45,28 @@ type driver struct {
 	parse func(u *url.URL) (Location, error)
 }
 
+// holdsSecret refuses a URL with a user in it, or a parameter whose name is that of a secret, and says where secrets go.
+func (d driver) holdsSecret(u *url.URL) error {
+	what := ""
+	if u.User != nil {
+		what = "a user or a password before the @"
+	}
+	for name := range u.Query() {
+		known := slices.ContainsFunc(d.Parameters, func(p Parameter) bool { return p.Name == name })
+		if !known && secret.Names(name) {
+			what = fmt.Sprintf("the parameter %q", name)
+		}
+	}
+	if what == "" {
+		return nil
+	}
+	where := "the store needs none"
+	if d.Credentials != "" {
+		where = "they come from " + d.Credentials + "; or from the file that secrets names for a store of the config file"
+	}
+	return fmt.Errorf("%s: credentials do not belong in a URL, which others can read: %s", what, where)
+}
+
 // drivers is a fixed list, in the order in which it is shown.
 var drivers = []driver{
 	{Scheme{
@@ -65,6 +90,22 @@ var drivers = []driver{
 		},
 		Credentials: "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, the AWS configuration files, or the machine's role",
 	}, parseS3},
+	{Scheme{
+		Name: "swift",
+		Form: "swift://CONTAINER/PREFIX",
+		Help: "a container of OpenStack Swift; PREFIX may be missing",
+		Parameters: []Parameter{
+			{"auth", "https://keystone.example.org:5000/v3", "where to log in; else OS_AUTH_URL, or ST_AUTH"},
+			{"auth_version", "3", "of the login: 1, 2 or 3; else what the address or the variables tell"},
+			{"cloud", "mycloud", "a cloud of clouds.yaml; else OS_CLOUD"},
+			{"project", "backup", "the project, or tenant; else OS_PROJECT_NAME or what the cloud says"},
+			{"region", "RegionOne", "the region; else OS_REGION_NAME, or the first one"},
+			{"endpoint_type", "internal", "which of the cluster's addresses: public, internal or admin; else OS_ENDPOINT_TYPE"},
+			{"proxy", "http://proxy.example.org:3128", "the proxy before the cluster; else HTTPS_PROXY and its like"},
+			{"ca_file", "/etc/ssl/cloud.pem", "certificates to trust besides the system's; else OS_CACERT"},
+		},
+		Credentials: "OS_USERNAME and OS_PASSWORD and what else an openrc file sets, an application credential, clouds.yaml, or ST_USER and ST_KEY",
+	}, parseSwift},
 	{Scheme{
 		Name: "file",
 		Form: "file:///DIRECTORY",
@@ -92,6 +133,21 @@ func parseS3(u *url.URL) (Location, error) {
 	}, nil
 }
 
+func parseSwift(u *url.URL) (Location, error) {
+	cfg, err := swift.ParseURL(u)
+	if err != nil {
+		return Location{}, err
+	}
+	return Location{
+		text:   cfg.String(),
+		prefix: cfg.Prefix,
+		id:     func(context.Context) (string, error) { return cfg.ID() },
+		open: func(ctx context.Context, opts Options) (provider.Provider, error) {
+			return swift.Open(ctx, cfg, swift.Options{ReadOnly: opts.ReadOnly, Secrets: opts.Secrets})
+		},
+	}, nil
+}
+
 func parseFile(u *url.URL) (Location, error) {
 	dir, err := file.ParseURL(u)
 	if err != nil {
@@ -103,7 +159,7 @@ func parseFile(u *url.URL) (Location, error) {
 		dir:  dir,
 		id:   itself(text),
 		open: func(_ context.Context, opts Options) (provider.Provider, error) {
-			return file.Open(dir, file.Options{Logger: opts.Logger})
+			return file.Open(dir, file.Options{Create: opts.Create, Logger: opts.Logger})
 		},
 	}, nil
 }

@@ -119,7 +119,13 @@ var copyCases = []testCase{
 		if t.caps.MaxCopySize == 0 || t.caps.MaxCopySize > 4<<20 {
 			return // too large to try
 		}
-		t.put(t.key("src"), pattern(int(t.caps.MaxCopySize)+1, 1), nil)
+		data := pattern(int(t.caps.MaxCopySize)+1, 1)
+		if most := t.caps.MaxPutSize; most == 0 || most >= int64(len(data)) {
+			t.put(t.key("src"), data, nil)
+		} else {
+			up := t.newUpload("src", provider.UploadOptions{})
+			t.complete(up, []provider.Part{t.putPart(up, 1, data[:most]), t.putPart(up, 2, data[most:])})
+		}
 		_, err := t.p.Copy(t.ctx, t.key("src"), t.key("dst"), provider.CopyOptions{})
 		t.wantError(err, "copy", provider.KindTooLarge, t.keys("src", "dst")...)
 		t.wantMissing(t.key("dst"))

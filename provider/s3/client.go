@@ -55,6 +55,7 @@ func (s *store) connect(ctx context.Context, opts Options) error {
 		}
 		o.Credentials = keys
 		o.HTTPClient = s.http.Usual
+		o.HTTPSignerV4 = &freshSigner{}
 		// Checksums are the driver's own: the SDK's would be sent behind the body, in a framing that many servers refuse.
 		o.RequestChecksumCalculation = aws.RequestChecksumCalculationWhenRequired
 		o.ResponseChecksumValidation = aws.ResponseChecksumValidationWhenRequired

@@ -55,12 +55,33 @@ func (o Options) withDefaults() Options {
 // Put stores size bytes of body under key. Contents of up to two parts' size travel in one request where the store
 // allows that.
 func Put(ctx context.Context, p provider.Provider, key string, body io.ReaderAt, size int64, o Options) (provider.Object, error) {
+	return PutFetched(ctx, p, key, size, func(_ context.Context, off, n int64) (io.ReadSeeker, func(), error) {
+		return io.NewSectionReader(body, off, n), func() {}, nil
+	}, o)
+}
+
+// Fetch brings n bytes of a content, from off on, to be read and read again until done is called.
+type Fetch func(ctx context.Context, off, n int64) (body io.ReadSeeker, done func(), err error)
+
+// PutFetched is Put of a content that is somewhere else, and is fetched piece by piece: each one once, several at a time.
+func PutFetched(ctx context.Context, p provider.Provider, key string, size int64, fetch Fetch, o Options) (provider.Object, error) {
 	o = o.withDefaults()
-	if !putInParts(p.Capabilities(), size, o) {
-		return p.Put(ctx, key, io.NewSectionReader(body, 0, size), size,
-			provider.PutOptions{If: o.If, Metadata: o.Metadata, ContentType: o.ContentType})
+	if putInParts(p.Capabilities(), size, o) {
+		return inParts(ctx, p, key, size, o, false, func(ctx context.Context, u provider.Upload, number int, piece Piece) (provider.Part, error) {
+			body, done, err := fetch(ctx, piece.Off, piece.Len)
+			if err != nil {
+				return provider.Part{}, err
+			}
+			defer done()
+			return u.PutPart(ctx, number, body, piece.Len)
+		})
 	}
-	return inParts(ctx, p, key, size, o, false, sender(body, "", ""))
+	body, done, err := fetch(ctx, 0, size)
+	if err != nil {
+		return provider.Object{}, err
+	}
+	defer done()
+	return p.Put(ctx, key, body, size, provider.PutOptions{If: o.If, Metadata: o.Metadata, ContentType: o.ContentType})
 }
 
 // PutInParts reports whether Put starts an upload in parts, and CopyInParts whether Copy does.
@@ -126,6 +147,9 @@ func Copy(ctx context.Context, p provider.Provider, src, dst string, size int64,
 
 // PartSize returns the size of the parts for a content: as wished, within the store's limits.
 func PartSize(caps provider.Capabilities, size, wish int64) (int64, error) {
+	if caps.MaxPartSize > 0 {
+		wish = min(wish, caps.MaxPartSize)
+	}
 	part := max(wish, caps.MinPartSize)
 	if caps.MaxParts > 0 {
 		part = max(part, (size+int64(caps.MaxParts)-1)/int64(caps.MaxParts))

@@ -61,11 +61,22 @@ func OpenImmutable(name string, f File, size int64) (*ImmutableFile, error) {
 	}
 	c := &ImmutableFile{name: name, file: f, version: int(version)}
 	c.declared, c.count = binary.BigEndian.Uint32(head[4:]), binary.BigEndian.Uint32(head[immutableCountAt:])
-	c.size = size - ImmutableSize(0, int(c.count))
+	if c.size = size - ImmutableSize(0, int(c.count)); c.addingLease(1) {
+		c.size -= immutableLease // the record is there, and does not count
+	} else if c.addingLease(-1) {
+		c.count-- // it counts, and the record is not there
+		c.size += immutableLease
+	}
 	if c.size < 0 {
 		return nil, damaged(name, "%d bytes are too few for %d leases", size, c.count)
 	}
 	return c, nil
+}
+
+// addingLease reports that the file has records of leases more than it says: one was about to be added, and a loss of power came
+// between. The size in the header is right then, unless it is too large for it.
+func (c *ImmutableFile) addingLease(records int64) bool {
+	return c.declared < math.MaxUint32 && c.size == int64(c.declared)+records*immutableLease && int64(c.count)+records >= 0
 }
 
 // Kind returns Immutable.
@@ -117,8 +128,7 @@ func (c *ImmutableFile) Leases() ([]Lease, error) {
 	return leases, nil
 }
 
-// AddLease adds a lease. Its record is there before it counts: a share that is cut off between has some bytes more, which no
-// reader asks for.
+// AddLease adds a lease.
 func (c *ImmutableFile) AddLease(l NewLease) error {
 	if c.count == math.MaxUint32 {
 		return fmt.Errorf("%s: another lease: %w", c.name, ErrTooBig)
@@ -149,7 +159,7 @@ func (c *ImmutableFile) RenewLease(renew Secret, expires time.Time) error {
 		}
 		if stamp(expires) > l.Expires.Unix() {
 			l.Expires = expires
-			_, err = c.file.WriteAt(l.encodeImmutable(), c.leaseAt(uint32(i)))
+			_, err = c.file.WriteAt(l.encodeImmutable()[immutableEndsAt:], c.leaseAt(uint32(i))+immutableEndsAt)
 		}
 		return err
 	}

@@ -87,8 +87,9 @@ func stamp(t time.Time) int64 { return min(max(t.Unix(), 0), math.MaxUint32) }
 
 // Sizes of the records.
 const (
-	immutableLease = 4 + 2*SecretSize + 4
-	mutableLease   = 4 + 4 + 2*SecretSize + nodeSize
+	immutableEndsAt = 4 + 2*SecretSize
+	immutableLease  = immutableEndsAt + 4
+	mutableLease    = 4 + 4 + 2*SecretSize + nodeSize
 )
 
 // encodeImmutable returns the record: owner, renew secret, cancel secret, end.

@@ -207,7 +207,4 @@ func rel(i storage.Index, number int) string {
 
 const incoming = "shares/incoming/"
 
-// leaseSizes are those of records of leases.
-const immutableLease, mutableLease = 72, 92
-
 var immutableSize = container.ImmutableSize

@@ -22,6 +22,7 @@ var uploadTests = map[string]func(b *bed){
 	"AnUploadDoesNotOutliveItsStore":           uploadGoneAtOpen,
 	"WhatIsThereIsNotAllocatedAndGetsTheLease": haveAndLease,
 	"AShareIsReadInParts":                      readInParts,
+	"IndexesOfOnePrefixAreOnTheirOwn":          onePrefix,
 	"ManyClientsUploadAtOnce":                  manyUpload,
 	"AnEmptyShareIsAShare":                     emptyShare,
 }
@@ -239,4 +240,42 @@ func emptyShare(b *bed) {
 	b.check(b.allocate(i, 0, 0).Uploads[0].Close())
 	b.holds(i, 0, nil)
 	b.leases(i, 0, 0)
+}
+
+// onePrefix has uploads and slots that come and go, below the same directories.
+func onePrefix(b *bed) {
+	const clients, rounds = 4, 20
+	var all sync.WaitGroup
+	for n := range clients {
+		i := index(0)
+		i[15] = byte(n)
+		all.Go(func() {
+			for range rounds {
+				if err := comeAndGo(b.store, i); err != nil {
+					b.Errorf("client %d: %v", n, err)
+					return
+				}
+			}
+		})
+	}
+	all.Wait()
+	b.treeIs(incoming)
+}
+
+// comeAndGo aborts an upload, and makes a slot and removes it.
+func comeAndGo(s *storage.Store, i storage.Index) error {
+	got, err := s.Allocate(i, storage.Allocation{Shares: []int{0}, Size: 100, Lease: lease(0)})
+	if err != nil {
+		return err
+	}
+	if err := got.Uploads[0].Abort(); err != nil {
+		return err
+	}
+	for _, u := range []storage.ShareUpdate{{}, {NewLength: new(int64)}} {
+		_, err := s.ReadTestWrite(i, storage.SlotUpdate{Secrets: slotSecrets(0), Shares: map[int]storage.ShareUpdate{0: u}})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }

@@ -76,10 +76,9 @@ func PrepareMount(tb testing.TB, s *Store, args ...string) *Mount {
 	tb.Helper()
 	m := &Mount{Store: s, Patience: patience, tb: tb, base: scratch(tb), args: args}
 	m.Dir, m.CacheDir = filepath.Join(m.base, "mnt"), filepath.Join(m.base, "cache")
-	for _, dir := range []string{"mnt", "home", "run", "tmp"} {
-		if err := os.Mkdir(filepath.Join(m.base, dir), 0o700); err != nil {
-			tb.Fatal(err)
-		}
+	makeUser(tb, m.base)
+	if err := os.Mkdir(m.Dir, 0o700); err != nil {
+		tb.Fatal(err)
 	}
 	tb.Cleanup(m.cleanup)
 	return m
@@ -147,10 +146,7 @@ func (m *Mount) Sharefs(args ...string) (string, error) {
 	var out, errs bytes.Buffer
 	cmd := exec.CommandContext(ctx, Binary(m.tb), args...)
 	cmd.Dir, cmd.Stdout, cmd.Stderr = m.base, &out, &errs
-	cmd.Env = append(baseEnv(filepath.Join(m.base, "home")),
-		"XDG_RUNTIME_DIR="+filepath.Join(m.base, "run"), "TMPDIR="+filepath.Join(m.base, "tmp"),
-		"GORACE=log_path="+filepath.Join(m.base, "race"))
-	cmd.Env = append(append(cmd.Env, m.Store.env()...), m.Env...)
+	cmd.Env = append(append(userEnv(m.base), m.Store.env()...), m.Env...)
 	err := cmd.Run()
 	if ctx.Err() != nil {
 		err = fmt.Errorf("not done after %v: %w", limit(mountTimeout), err)

@@ -5,6 +5,8 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"io"
+	"net"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -18,6 +20,9 @@ import (
 type SwiftOptions struct {
 	MaxFileSize int64         // bytes of an object; 0: 5 GiB
 	TokenLife   time.Duration // of a token, in whole seconds; 0: a day
+
+	// LateListings lets listings lag when the server is busy, as Swift does by itself. Else what is stored is listed.
+	LateListings bool
 }
 
 // SwiftServer is a running OpenStack Swift: proxy, account, container and object server, with one replica, updaters, and a
@@ -152,8 +157,32 @@ func (s *SwiftServer) Restart(ctx context.Context) error {
 	return nil
 }
 
-// ForgetTokens restarts the memcached, which knows the tokens: all that were given out are worth nothing then.
+// ForgetTokens makes all tokens that were given out worth nothing.
 func (s *SwiftServer) ForgetTokens(ctx context.Context) error {
+	conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", s.addr[swiftMemcached])
+	if err != nil {
+		return err
+	}
+	if err := errors.Join(conn.SetDeadline(time.Now().Add(startTimeout)), flushMemcached(conn)); err != nil {
+		return errors.Join(err, conn.Close())
+	}
+	return conn.Close()
+}
+
+func flushMemcached(conn io.ReadWriter) error {
+	if _, err := io.WriteString(conn, "flush_all\r\n"); err != nil {
+		return err
+	}
+	answer := make([]byte, len("OK\r\n"))
+	if _, err := io.ReadFull(conn, answer); err != nil || string(answer) != "OK\r\n" {
+		return fmt.Errorf("memcached says %q: %w", answer, err)
+	}
+	return nil
+}
+
+// RestartMemcached restarts what keeps the tokens: all that were given out are worth nothing then, and for some requests
+// Swift has no way to give out others.
+func (s *SwiftServer) RestartMemcached(ctx context.Context) error {
 	s.mu.Lock()
 	err := s.memcached.kill()
 	s.mu.Unlock()

@@ -43,7 +43,7 @@ func statusOf(err error) int {
 const swiftLimit = 1 << 20
 
 func TestSwift(t *testing.T) {
-	s := Swift(t, SwiftOptions{MaxFileSize: swiftLimit})
+	s := Swift(t, SwiftOptions{MaxFileSize: swiftLimit, LateListings: true})
 	container := s.Container(t)
 	if err := swiftPut(t.Context(), s, container, "k", "v"); err != nil {
 		t.Fatal(err)
@@ -87,6 +87,18 @@ func swiftForgetsTokens(t *testing.T, s *SwiftServer, container string) {
 	}
 	if got, err := swiftGet(ctx, s, container, "k"); err != nil || got != "v" {
 		t.Errorf("with another one: %q, %v", got, err)
+	}
+	if err := s.RestartMemcached(ctx); err != nil {
+		t.Fatal(err)
+	}
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(100 * time.Millisecond) {
+		got, err := swiftGet(ctx, s, container, "k")
+		if err == nil && got == "v" {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("after memcached was restarted: %q, %v", got, err)
+		}
 	}
 }
 

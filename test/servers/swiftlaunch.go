@@ -25,6 +25,10 @@ const python = "/usr/bin/python3"
 const (
 	swiftRegion = "us-east-1"
 	aDay        = 24 * time.Hour
+
+	// usualUpdate is Swift's own timeout for the update of a listing, in seconds.
+	usualUpdate   = 1
+	patientUpdate = 60
 )
 
 //go:embed swift
@@ -39,6 +43,7 @@ type swiftConf struct {
 	Account, Name, Key, OperatorKey                       string
 	MaxFileSize                                           int64
 	TokenLife                                             int64 // seconds
+	UpdateTimeout                                         int   // seconds that an object server waits for a listing's update
 }
 
 // launch writes the configuration, starts the processes, and waits until an object can be stored.
@@ -98,7 +103,10 @@ func (s *SwiftServer) configure() error {
 	conf := swiftConf{
 		Dir: s.dir, Devices: s.devices(), User: me.Username, Memcached: s.addr[swiftMemcached], Region: swiftRegion, Salt: s.salt,
 		Account: account, Name: name, Key: s.Key, OperatorKey: s.operatorKey, MaxFileSize: s.opts.MaxFileSize,
-		TokenLife: int64(aDay / time.Second),
+		TokenLife: int64(aDay / time.Second), UpdateTimeout: patientUpdate,
+	}
+	if s.opts.LateListings {
+		conf.UpdateTimeout = usualUpdate
 	}
 	if s.opts.TokenLife > 0 {
 		conf.TokenLife = int64(s.opts.TokenLife / time.Second)

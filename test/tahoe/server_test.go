@@ -38,14 +38,13 @@ type storageServer struct {
 	log    bytes.Buffer
 }
 
-// startServer starts the server of a mount and waits until it is ready. It ends with stop.
-func startServer(t *testing.T, root string, m *harness.Mount) *storageServer {
+// startServer starts a program with a server on a directory and waits until it is ready. It ends with stop.
+func startServer(t *testing.T, root, dir, program string) *storageServer {
 	t.Helper()
 	s := &storageServer{t: t}
 	ctx, cancel := context.WithCancel(context.Background())
 	t.Cleanup(cancel)
-	dir := "/mnt/" + filepath.Base(m.Dir)
-	cmd := Command(ctx, root, filepath.Dir(m.Dir), "python3", "-c", serverProgram, dir)
+	cmd := Command(ctx, root, filepath.Dir(dir), "python3", "-c", program, "/mnt/"+filepath.Base(dir))
 	cmd.Stderr = &s.log
 	var err error
 	if s.orders, err = cmd.StdinPipe(); err != nil {
@@ -101,7 +100,7 @@ func TestSoakTahoesStorageServerCostsItsFloors(t *testing.T) {
 	root := debian(t)
 	store, proxy := harness.NewStore(t, harness.MinIO).Behind(t)
 	m := harness.NewMount(t, store, "--profile", "tahoe", "--writeback", "5s")
-	s := startServer(t, root, m)
+	s := startServer(t, root, m.Dir, serverProgram)
 	for _, p := range []phase{
 		{order: "store", requests: map[servers.Request]int{servers.Put: shares}, sent: shares * shareSize},
 		{order: "renew", requests: map[servers.Request]int{servers.Put: shares}, sent: shares * shareSize},
@@ -125,7 +124,7 @@ func TestSoakTahoesStorageServerCostsItsFloors(t *testing.T) {
 			}
 			m.Unmount()
 			m.RemountEmpty()
-			s = startServer(t, root, m)
+			s = startServer(t, root, m.Dir, serverProgram)
 		}
 		m.Flush()
 		proxy.Reset()

@@ -46,6 +46,16 @@ func (p Places) Cache(id string) (string, error) {
 	return p.below("XDG_CACHE_HOME", "/var/cache", ".cache", filepath.Join("sharefs", FileName(id)))
 }
 
+// Copy is the directory for what copies to the store with the id keep.
+func (p Places) Copy(id string) (string, error) {
+	return p.below("XDG_STATE_HOME", "/var/lib", ".local/state", filepath.Join("sharefs", "copy-"+FileName(id)))
+}
+
+// Node is the directory of the storage node that serves a store when no other is named.
+func (p Places) Node(store string) (string, error) {
+	return p.below("XDG_DATA_HOME", "/var/lib", ".local/share", filepath.Join("sharefs-nodes", FileName(store)))
+}
+
 // Log is the log file of the mount on dir.
 func (p Places) Log(dir string) (string, error) {
 	return p.below("XDG_STATE_HOME", "/var/log", ".local/state", filepath.Join("sharefs", FileName(dir)+".log"))

@@ -21,6 +21,12 @@ type Value interface {
 	Type() string
 }
 
+// Size is a number of bytes, at least min, for a flag that is no setting.
+func Size(at *int64, min int64) Value { return size{at, min} }
+
+// Duration is a time span from min to max, for a flag that is no setting.
+func Duration(at *time.Duration, min, max time.Duration) Value { return duration{at, min, max} }
+
 // size is a number of bytes; it reads "10G", "512MiB", "1048576". At least min.
 type size struct {
 	at  *int64

@@ -20,6 +20,7 @@ const (
 	NotStored  Code = 5 // something is not in the store: umount, flush; status, when something is stuck
 	Busy       Code = 6 // somebody uses the mount or its cache directory
 	NoMount    Code = 7 // no mount there, or its daemon does not answer
+	Findings   Code = 8 // probe, doctor and share have found something that is not as it should be
 )
 
 // Error is an error with the exit code that it causes.

@@ -81,16 +81,9 @@ func (s Store) Error(err error) error {
 	if err == nil {
 		return nil
 	}
-	hint := ""
-	switch provider.KindOf(err) {
-	case provider.KindNoStore:
-		hint = ": check the name, or make it first"
-	case provider.KindAuth:
-		hint = ": check the credentials"
-	case provider.KindDenied:
-		hint = ": these credentials may not use it; to read only, mount with --read-only"
-	case provider.KindUnavailable:
-		hint = ": check the endpoint and the network"
+	hint := Advice(err)
+	if hint != "" {
+		hint = ": " + hint
 	}
 	return exit.Errorf(exit.Store, "the store %s cannot be opened: %w%s", s, err, hint)
 }

@@ -1,0 +1,63 @@
+package swift
+
+import (
+	"net/url"
+	"testing"
+
+	"sharefs/provider"
+	"sharefs/provider/providertest"
+	"sharefs/test/servers"
+	"sharefs/test/soak"
+)
+
+// smallLimit is the largest object of the cluster on which large ones are tested.
+const smallLimit = 4 << 20
+
+// configOf returns how the driver reaches a container of the server.
+func configOf(t testing.TB, rawURL string) Config {
+	t.Helper()
+	u, err := url.Parse(rawURL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg, err := ParseURL(u)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return cfg
+}
+
+func open(t testing.TB, cfg Config, opts Options) provider.Provider {
+	t.Helper()
+	p, err := Open(t.Context(), cfg, opts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+// TestConformance runs on a cluster whose objects are small, so that what is beyond the limit is tried.
+func TestConformance(t *testing.T) {
+	conform(t, cluster(t))
+}
+
+// TestSoakConformanceWithSwiftsOwnLimits differs from it in little else than what cannot be tried.
+func TestSoakConformanceWithSwiftsOwnLimits(t *testing.T) {
+	if !soak.Long() {
+		t.Skip("long")
+	}
+	conform(t, servers.Swift(t, servers.SwiftOptions{}))
+}
+
+func conform(t *testing.T, srv *servers.SwiftServer) {
+	srv.SetEnv(t)
+	cfg := configOf(t, srv.URL(srv.Container(t), ""))
+	suite := providertest.Config{New: func(t *testing.T) provider.Provider { return open(t, cfg, Options{}) }}
+	suite.Reopen = suite.New
+	suite.Missing = func(t *testing.T) provider.Provider {
+		missing := cfg
+		missing.Container += "-missing"
+		return open(t, missing, Options{ReadOnly: true})
+	}
+	providertest.Run(t, suite)
+}

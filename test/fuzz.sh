@@ -1,0 +1,11 @@
+#!/bin/bash
+# Runs every fuzz target of the repository for a time: FUZZTIME, as go test -fuzztime has it. Goes on after a failure.
+set -eu
+cd "$(dirname "$0")/.."
+
+failed=0
+while IFS=: read -r file target; do
+	echo "fuzz: $target in $(dirname "$file") for $FUZZTIME"
+	go test -run '^$' -fuzz "^$target\$" -fuzztime "$FUZZTIME" "./$(dirname "$file")" || failed=1
+done < <(grep -ro --include='*_test.go' '^func Fuzz[A-Za-z0-9_]*' . | sed 's/func //')
+exit $failed
