@@ -138,6 +138,7 @@ func (j *job) mountOptions(store *stack.Stack, id, cacheDir string, h life.Host)
 			UID: s.UID, GID: s.GID, FileMode: fileMode, DirMode: dirMode,
 			Attributes: attributes,
 			ReadOnly:   s.ReadOnly,
+			Shared:     s.Shared,
 			CommitSync: s.Commit == config.CommitSync,
 
 			CheckForeign: s.Foreign == config.ForeignCheck,

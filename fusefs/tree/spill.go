@@ -343,7 +343,7 @@ func (b storedBytes) readPart(ctx context.Context, p []byte, off int64) (int, er
 		p := p[:end-off]
 		var r io.ReadCloser
 		if s.Key == "" {
-			r, err = b.t.openStored(ctx, b.ino, off, int64(len(p)))
+			r, err = b.t.openStored(ctx, b.ino, 0, off, int64(len(p)))
 		} else {
 			r, _, err = b.t.store.Open(ctx, s.Key, provider.OpenOptions{Offset: off - s.Off, Length: int64(len(p)), IfVersion: s.Version})
 		}

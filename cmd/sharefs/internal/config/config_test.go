@@ -90,7 +90,7 @@ func TestFlagsBeatEnvironmentBeatsFileBeatsDefault(t *testing.T) {
 func TestEverySettingHasOneNameEverywhere(t *testing.T) {
 	// a value for each that is not the default
 	values := map[string]string{
-		"read-only": "true", "take-over": "true", "force": "true", "allow-other": "true", "uid": "1234", "gid": "1235", "umask": "0077", "file-mode": "0640", "dir-mode": "0750",
+		"read-only": "true", "shared": "true", "take-over": "true", "force": "true", "allow-other": "true", "uid": "1234", "gid": "1235", "umask": "0077", "file-mode": "0640", "dir-mode": "0750",
 		"attributes": "listed", "cache-dir": "/c", "cache-size": "3GiB", "stage-size": "3GiB", "keep-free": "3GiB", "capacity": "3GiB", "stall-timeout": "7s", "memory": "3MiB", "commit": "sync", "foreign": "check", "writeback": "7s", "parallel": "7",
 		"io-timeout": "7s", "open-timeout": "7s", "foreground": "true", "log-file": "/l", "log-level": "debug", "log-format": "json", "debug-fuse": "true",
 		"profile": "tahoe", "scratch": "**/in/**:*.part", "lazy": "*.state=10m:logs/**=1h",
