@@ -42,7 +42,7 @@ func (j *job) open(ctx context.Context, h life.Host) (_ life.Opened, err error) 
 			err = errors.Join(err, store.Close())
 		}
 	}()
-	id, err := j.store.Location.ID(ctx)
+	id, err := j.store.ID(ctx)
 	if err != nil {
 		return life.Opened{}, j.store.Error(err)
 	}
