@@ -242,7 +242,7 @@ func quotaOfMinIO(t *testing.T) trouble {
 // swiftStore returns a container as a store with a name, and how to change what the file of its secrets holds.
 func swiftStore(t *testing.T, swift *servers.SwiftServer) (s *harness.Store, env []string, replace func(key string)) {
 	t.Helper()
-	s = harness.NewStoreOn(t, swift.S3()) // to look at it from outside
+	s = harness.NewSwift(t, swift)
 	dir := t.TempDir()
 	secrets, config := filepath.Join(dir, "secrets"), filepath.Join(dir, "config.toml")
 	replace = func(key string) {
@@ -253,7 +253,7 @@ func swiftStore(t *testing.T, swift *servers.SwiftServer) (s *harness.Store, env
 		}
 	}
 	replace(swift.Key)
-	text := "[stores.shares]\nurl = \"" + swift.URL(s.Bucket, "") + "\"\nsecrets = \"" + secrets + "\"\n"
+	text := "[stores.shares]\nurl = \"" + s.URL + "\"\nsecrets = \"" + secrets + "\"\n"
 	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"sharefs/test/servers"
+	"sharefs/test/soak"
 )
 
 // Kind is a kind of store.
@@ -17,20 +18,39 @@ const (
 	File      Kind = "file"
 	MinIO     Kind = "minio"
 	VersityGW Kind = "versitygw"
+	Swift     Kind = "swift"
+	// SwiftSmall is a Swift whose objects have at most SmallObject bytes.
+	SwiftSmall Kind = "swift-small"
+	// SwiftS3 is a Swift by its S3 layer, which checks no conditions.
+	SwiftS3 Kind = "swift-s3api"
 )
 
-// Kinds are all kinds.
-func Kinds() []Kind { return []Kind{File, MinIO, VersityGW} }
+// SmallObject is the largest object of SwiftSmall, in bytes.
+const SmallObject = 4 << 20
 
-// Store is an empty store of a test's own: a directory, or a bucket on a server.
+// Kinds are all kinds, but for those of Swift where the short counts are wanted: it is so slow that a few tests must do there.
+func Kinds() []Kind { return append([]Kind{File}, Served()...) }
+
+// Served are the kinds with a server, likewise.
+func Served() []Kind {
+	kinds := []Kind{MinIO, VersityGW}
+	if soak.Long() {
+		kinds = append(kinds, Swift, SwiftSmall, SwiftS3)
+	}
+	return kinds
+}
+
+// Store is an empty store of a test's own: a directory, a bucket on a server, or a container.
 type Store struct {
 	Kind Kind
 	URL  string // as sharefs takes it
 	Dir  string // of the kind File: where the files are
 
-	// Of the other kinds:
+	// Of the other kinds. A Swift is looked at by S3's protocol, which is not that of the mount.
 	Server *servers.Server
 	Bucket string
+
+	Swift *servers.SwiftServer // of the kinds of Swift
 
 	tb testing.TB
 }
@@ -47,9 +67,35 @@ func NewStore(tb testing.TB, kind Kind) *Store {
 		s.URL = (&url.URL{Scheme: "file", Path: s.Dir}).String()
 		return s
 	}
-	s.Server = shared.server(tb, kind)
-	s.Bucket = s.Server.Bucket(tb)
-	s.URL = s.Server.URL(s.Bucket, "")
+	if kind == Swift || kind == SwiftSmall {
+		s = NewSwift(tb, shared.swift(tb, kind))
+		s.Kind = kind
+		return s
+	}
+	if kind == SwiftS3 {
+		return s.on(shared.swift(tb, Swift).S3())
+	}
+	return s.on(shared.server(tb, kind))
+}
+
+// NewStoreOn makes a store on a server that is the test's own, such as the S3 side of a Swift.
+func NewStoreOn(tb testing.TB, server *servers.Server) *Store {
+	tb.Helper()
+	return (&Store{Kind: Kind(server.Name), tb: tb}).on(server)
+}
+
+func (s *Store) on(server *servers.Server) *Store {
+	s.tb.Helper()
+	s.Server, s.Bucket = server, server.Bucket(s.tb)
+	s.URL = server.URL(s.Bucket, "")
+	return s
+}
+
+// NewSwift makes a store on a Swift of the test's own.
+func NewSwift(tb testing.TB, swift *servers.SwiftServer) *Store {
+	tb.Helper()
+	s := &Store{Kind: Swift, tb: tb, Swift: swift, Server: swift.S3(), Bucket: swift.Container(tb)}
+	s.URL = swift.URL(s.Bucket, "")
 	return s
 }
 
@@ -61,14 +107,21 @@ func (s *Store) Behind(tb testing.TB) (*Store, *servers.ReverseProxy) {
 	}
 	proxy := servers.Proxy(tb, s.Server.Endpoint)
 	behind := *s
-	behind.URL = s.Server.URLAt(proxy.Endpoint, s.Bucket, "")
+	if s.Swift != nil {
+		behind.URL = s.Swift.URLAt(proxy.Endpoint, s.Bucket, "")
+	} else {
+		behind.URL = s.Server.URLAt(proxy.Endpoint, s.Bucket, "")
+	}
 	return &behind, proxy
 }
 
 // env is what sharefs must find in its environment to use the store.
 func (s *Store) env() []string {
-	if s.Server == nil {
+	switch {
+	case s.Server == nil:
 		return nil
+	case s.Swift != nil:
+		return s.Swift.Env()
 	}
 	return s.Server.Env()
 }
