@@ -12,7 +12,6 @@ import (
 	"time"
 
 	awss3 "github.com/aws/aws-sdk-go-v2/service/s3"
-	"github.com/aws/aws-sdk-go-v2/service/s3/types"
 
 	"sharefs/test/harness"
 	"sharefs/test/servers"
@@ -202,25 +201,23 @@ func deletedBucket(t *testing.T) trouble {
 	}
 }
 
-// deleteBucket deletes a bucket with everything in it.
+// deleteBucket deletes a bucket with everything in it, be it that the mount puts something there meanwhile.
 func deleteBucket(t *testing.T, s *harness.Store) {
 	t.Helper()
 	client := s.Server.Client()
-	page, err := client.ListObjectsV2(t.Context(), &awss3.ListObjectsV2Input{Bucket: &s.Bucket})
-	if err != nil {
-		t.Fatal(err)
-	}
-	var all []types.ObjectIdentifier
-	for _, o := range page.Contents {
-		all = append(all, types.ObjectIdentifier{Key: o.Key})
-	}
-	_, err = client.DeleteObjects(t.Context(), &awss3.DeleteObjectsInput{Bucket: &s.Bucket, Delete: &types.Delete{Objects: all}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := client.DeleteBucket(t.Context(), &awss3.DeleteBucketInput{Bucket: &s.Bucket}); err != nil {
-		t.Fatal(err)
-	}
+	await(t, "the end of the bucket", func() bool {
+		page, err := client.ListObjectsV2(t.Context(), &awss3.ListObjectsV2Input{Bucket: &s.Bucket})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, o := range page.Contents {
+			if _, err := client.DeleteObject(t.Context(), &awss3.DeleteObjectInput{Bucket: &s.Bucket, Key: o.Key}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		_, err = client.DeleteBucket(t.Context(), &awss3.DeleteBucketInput{Bucket: &s.Bucket})
+		return err == nil
+	})
 }
 
 func quotaOfMinIO(t *testing.T) trouble {

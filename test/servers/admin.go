@@ -7,6 +7,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -16,7 +17,9 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/aws/signer/v4"
 	"github.com/aws/aws-sdk-go-v2/credentials"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
+	"github.com/aws/smithy-go"
 )
 
 // Keys are credentials of S3.
@@ -40,7 +43,11 @@ func (s *Server) TemporaryKeys(ctx context.Context) (Keys, error) {
 		BaseEndpoint: &s.Endpoint, Region: s.Region, HTTPClient: &client{&http.Client{Transport: s.transport}},
 		Credentials: credentials.NewStaticCredentialsProvider(s.AccessKey, s.SecretKey, ""),
 	})
-	out, err := client.AssumeRole(ctx, &sts.AssumeRoleInput{RoleArn: aws.String("arn:aws:iam::1:role/any"), RoleSessionName: aws.String("tests")})
+	var out *sts.AssumeRoleOutput
+	err := s.retry(ctx, func(ctx context.Context) (err error) {
+		out, err = client.AssumeRole(ctx, &sts.AssumeRoleInput{RoleArn: aws.String("arn:aws:iam::1:role/any"), RoleSessionName: aws.String("tests")})
+		return err
+	})
 	if err != nil {
 		return Keys{}, fmt.Errorf("temporary keys of %s: %w", s.Name, err)
 	}
@@ -48,18 +55,44 @@ func (s *Server) TemporaryKeys(ctx context.Context) (Keys, error) {
 	return Keys{Access: *c.AccessKeyId, Secret: *c.SecretAccessKey, Token: *c.SessionToken}, nil
 }
 
-// ChangeKeys restarts the server with other credentials: it does not know the ones of before any more.
+// ChangeKeys restarts the server with other credentials, and returns when it refuses those of before.
 func (s *Server) ChangeKeys(ctx context.Context) error {
+	old := s.client
 	if err := s.Kill(); err != nil {
 		return err
 	}
 	s.AccessKey, s.SecretKey = "test"+rand.Text()[:12], rand.Text()+rand.Text()
 	s.client = s.ClientAt(s.Endpoint)
-	return s.Restart(ctx)
+	if err := s.Restart(ctx); err != nil {
+		return err
+	}
+	return s.retry(ctx, func(ctx context.Context) error {
+		_, err := old.ListBuckets(ctx, &s3.ListBucketsInput{})
+		var refused smithy.APIError
+		if errors.As(err, &refused) && refused.ErrorCode() == "InvalidAccessKeyId" {
+			return nil
+		}
+		return fmt.Errorf("the old keys are not refused: %v", err)
+	})
+}
+
+// retry does something until it succeeds: a MinIO that has just started knows its own keys before it knows that it has no
+// others, and refuses until then what is not of S3 itself.
+func (s *Server) retry(ctx context.Context, try func(context.Context) error) error {
+	ctx, cancel := context.WithTimeout(ctx, startTimeout)
+	defer cancel()
+	s.mu.Lock()
+	p := s.process
+	s.mu.Unlock()
+	return await(ctx, p, func() error { return try(ctx) })
 }
 
 // SetQuota limits the bytes in a bucket of MinIO, by its own protocol; 0 lifts the limit.
 func (s *Server) SetQuota(ctx context.Context, bucket string, limit int64) error {
+	return s.retry(ctx, func(ctx context.Context) error { return s.setQuota(ctx, bucket, limit) })
+}
+
+func (s *Server) setQuota(ctx context.Context, bucket string, limit int64) error {
 	body, err := json.Marshal(map[string]any{"quota": limit, "size": limit, "quotatype": "hard"})
 	if err != nil {
 		return err
