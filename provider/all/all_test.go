@@ -166,3 +166,17 @@ func TestTheHelpKnowsEveryParameterAndNoOther(t *testing.T) {
 		}
 	}
 }
+
+func TestThePageOfStoresHasEveryParameter(t *testing.T) {
+	page, err := os.ReadFile("../../docs/providers.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range all.Schemes() {
+		for _, p := range s.Parameters {
+			if !strings.Contains(string(page), "`"+p.Name+"`") {
+				t.Errorf("docs/providers.md says nothing of %s of %s:", p.Name, s.Name)
+			}
+		}
+	}
+}

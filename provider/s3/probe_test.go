@@ -213,7 +213,7 @@ func TestOpenFailsWhenTheProbeCannotTell(t *testing.T) {
 		{"one who may not write", refusal(403, "AccessDenied"), provider.KindDenied},
 		{"busy", refusal(503, "SlowDown"), provider.KindThrottled},
 		{"down", refusal(500, "InternalError"), provider.KindUnavailable},
-		{"wrong region", refusal(301, "PermanentRedirect", "X-Amz-Bucket-Region", "eu-west-1"), provider.KindInvalid},
+		{"wrong region", refusal(301, "PermanentRedirect", "X-Amz-Bucket-Region", "eu-west-1"), provider.KindOther},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			_, err := openFake(t, Options{}, c.answer)

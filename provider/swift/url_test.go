@@ -78,3 +78,19 @@ func TestIDIsThatOfTheStore(t *testing.T) {
 		}
 	}
 }
+
+func TestTheIDTellsWhoseContainerItIsBySecrets(t *testing.T) {
+	cfg := configOf(t, "swift://container?auth=http://swift:8080/auth/v1.0&auth_version=1")
+	of := func(user string) string {
+		t.Helper()
+		secrets := map[string]string{"ST_USER": user, "ST_KEY": "HUSH"}
+		id, err := cfg.ID(func(name string) (string, bool) { v, ok := secrets[name]; return v, ok })
+		if err != nil || strings.Contains(id, "HUSH") {
+			t.Fatal(id, err)
+		}
+		return id
+	}
+	if of("one:me") == of("two:me") {
+		t.Errorf("the containers of two accounts are both %s", of("one:me"))
+	}
+}
