@@ -13,15 +13,12 @@ import (
 	"sharefs/test/soak"
 )
 
-// servedKinds are the stores that a proxy can stand before.
-var servedKinds = []harness.Kind{harness.MinIO, harness.VersityGW}
-
 // TestSoakShellToolsWorkOnAStoreThatFails uses the shell tools on a mount whose store fails every tenth request, in all ways
 // there are, and stalls every hundredth for 5 s.
 func TestSoakShellToolsWorkOnAStoreThatFails(t *testing.T) {
 	t.Parallel()
 	source := sourceTree(t, soak.Count(40, 150))
-	for _, kind := range servedKinds {
+	for _, kind := range harness.Served() {
 		t.Run(string(kind), func(t *testing.T) {
 			t.Parallel()
 			n := soak.Seed(t)
@@ -66,7 +63,7 @@ func without(effects []servers.Effect, one servers.Effect) []servers.Effect {
 // way, for each way.
 func TestSoakNothingIsLostWhenTheStoreFails(t *testing.T) {
 	t.Parallel()
-	for _, kind := range servedKinds {
+	for _, kind := range harness.Served() {
 		t.Run(string(kind), func(t *testing.T) {
 			t.Parallel()
 			n := soak.Seed(t)

@@ -175,7 +175,7 @@ var floors = []floor{
 // TestSoakNothingCostsMoreThanItsFloor counts at the server, and prints what is measured beside what is allowed.
 func TestSoakNothingCostsMoreThanItsFloor(t *testing.T) {
 	t.Parallel()
-	for _, kind := range servedKinds {
+	for _, kind := range harness.Served() {
 		t.Run(string(kind), func(t *testing.T) {
 			t.Parallel()
 			s, proxy := harness.NewStore(t, kind).Behind(t)

@@ -15,7 +15,7 @@ import (
 func TestABurstOfUpdatesIsOnePut(t *testing.T) {
 	t.Parallel()
 	const size, cycles = 1 << 20, 10
-	for _, kind := range servedKinds {
+	for _, kind := range harness.Served() {
 		t.Run(string(kind), func(t *testing.T) {
 			t.Parallel()
 			s, proxy := harness.NewStore(t, kind).Behind(t)

@@ -85,7 +85,7 @@ func TestIDIsThatOfTheStoreAndNotOfTheURL(t *testing.T) {
 
 func TestWrongURLsSayWhatToDoAndShowNothingSecret(t *testing.T) {
 	for _, tc := range []struct{ text, says string }{
-		{"", "no scheme: it is one of s3://BUCKET/PREFIX, file:///DIRECTORY, mem:"},
+		{"", "no scheme: it is one of s3://BUCKET/PREFIX, swift://CONTAINER/PREFIX, file:///DIRECTORY, mem:"},
 		{"bucket", "no scheme"},
 		{"share/dir", "or a directory as /PATH or ./PATH"},
 		{"gs://bucket", "the scheme gs: is not known; a store is one of s3://"},

@@ -58,8 +58,16 @@ func (l lookup) first(names ...string) string {
 	return ""
 }
 
-// find gathers how to log in.
+// find returns how to log in, or what is missing for that.
 func (c Config) find(env lookup) (access, error) {
+	a, err := c.gather(env)
+	if err != nil {
+		return access{}, err
+	}
+	return a, a.complete()
+}
+
+func (c Config) gather(env lookup) (access, error) {
 	a := fromEnvironment(env, c.AuthVersion == "1")
 	if name := cmp.Or(c.Cloud, env("OS_CLOUD")); name != "" {
 		var err error
@@ -79,7 +87,7 @@ func (c Config) find(env lookup) (access, error) {
 	if c.Project != "" {
 		a.Project, a.ProjectID = c.Project, ""
 	}
-	return a, a.complete()
+	return a, nil
 }
 
 func fromEnvironment(env lookup, v1 bool) access {

@@ -151,10 +151,10 @@ func (c Config) String() string {
 }
 
 // ID names the container and the prefix: equal when they are the same ones. What the URL does not name is looked for in the
-// secrets, or where there are none (nil) in the environment and in clouds.yaml, as Open does. No server is asked. It holds
-// nothing secret.
+// secrets, or where there are none (nil) in the environment and in clouds.yaml, as Open does, but for what is missing to log
+// in. No server is asked. It holds nothing secret.
 func (c Config) ID(secrets func(name string) (string, bool)) (string, error) {
-	where, err := c.find(lookupOf(secrets))
+	where, err := c.gather(lookupOf(secrets))
 	if err != nil {
 		return "", err
 	}

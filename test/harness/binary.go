@@ -30,6 +30,7 @@ type suite struct {
 
 	mu      sync.Mutex
 	servers map[Kind]*servers.Server
+	swifts  map[Kind]*servers.SwiftServer
 }
 
 // Binary returns the path of the sharefs program, built once from this checkout: with the race detector if
@@ -129,9 +130,34 @@ func (s *suite) server(tb testing.TB, kind Kind) *servers.Server {
 	return running
 }
 
+// swift is the same for the kinds of Swift.
+func (s *suite) swift(tb testing.TB, kind Kind) *servers.SwiftServer {
+	tb.Helper()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if running := s.swifts[kind]; running != nil {
+		return running
+	}
+	running, err := servers.StartSwift(context.Background(),
+		map[Kind]servers.SwiftOptions{Swift: {}, SwiftSmall: {MaxFileSize: SmallObject}}[kind])
+	if err != nil {
+		tb.Fatal(err)
+	}
+	if s.swifts == nil {
+		s.swifts = map[Kind]*servers.SwiftServer{}
+	}
+	s.swifts[kind] = running
+	return running
+}
+
 func (s *suite) close() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	for _, running := range s.swifts {
+		if err := running.Close(); err != nil {
+			fmt.Fprintln(os.Stderr, "harness:", err)
+		}
+	}
 	for _, running := range s.servers {
 		if err := running.Close(); err != nil {
 			fmt.Fprintln(os.Stderr, "harness:", err)

@@ -4,9 +4,12 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"testing"
 
 	"sharefs/test/servers"
+	"sharefs/test/soak"
 )
 
 // Kind is a kind of store.
@@ -17,20 +20,47 @@ const (
 	File      Kind = "file"
 	MinIO     Kind = "minio"
 	VersityGW Kind = "versitygw"
+	Swift     Kind = "swift"
+	// SwiftSmall is a Swift whose objects have at most SmallObject bytes.
+	SwiftSmall Kind = "swift-small"
 )
 
-// Kinds are all kinds.
-func Kinds() []Kind { return []Kind{File, MinIO, VersityGW} }
+// SmallObject is the largest object of SwiftSmall, in bytes.
+const SmallObject = 4 << 20
 
-// Store is an empty store of a test's own: a directory, or a bucket on a server.
+// Kinds are all kinds, but for those of Swift where the short counts are wanted: it is so slow that a few tests must do there.
+func Kinds() []Kind {
+	kinds := []Kind{File, MinIO, VersityGW}
+	if soak.Long() {
+		kinds = append(kinds, Swift, SwiftSmall)
+	}
+	wanted := os.Getenv(kindsEnv)
+	if wanted == "" {
+		return kinds
+	}
+	kinds = nil
+	for name := range strings.SplitSeq(wanted, ",") {
+		kinds = append(kinds, Kind(name))
+	}
+	return kinds
+}
+
+// Served are those of the kinds that have a server.
+func Served() []Kind {
+	return slices.DeleteFunc(Kinds(), func(k Kind) bool { return k == File })
+}
+
+// Store is an empty store of a test's own: a directory, a bucket on a server, or a container.
 type Store struct {
 	Kind Kind
 	URL  string // as sharefs takes it
 	Dir  string // of the kind File: where the files are
 
-	// Of the other kinds:
+	// Of the other kinds. A Swift is looked at by S3's protocol, which is not that of the mount.
 	Server *servers.Server
 	Bucket string
+
+	Swift *servers.SwiftServer // of the kinds of Swift
 
 	tb testing.TB
 }
@@ -47,9 +77,22 @@ func NewStore(tb testing.TB, kind Kind) *Store {
 		s.URL = (&url.URL{Scheme: "file", Path: s.Dir}).String()
 		return s
 	}
+	if kind == Swift || kind == SwiftSmall {
+		s = NewSwift(tb, shared.swift(tb, kind))
+		s.Kind = kind
+		return s
+	}
 	s.Server = shared.server(tb, kind)
 	s.Bucket = s.Server.Bucket(tb)
 	s.URL = s.Server.URL(s.Bucket, "")
+	return s
+}
+
+// NewSwift makes a store on a Swift of the test's own.
+func NewSwift(tb testing.TB, swift *servers.SwiftServer) *Store {
+	tb.Helper()
+	s := &Store{Kind: Swift, tb: tb, Swift: swift, Server: swift.S3(), Bucket: swift.Container(tb)}
+	s.URL = swift.URL(s.Bucket, "")
 	return s
 }
 
@@ -61,14 +104,21 @@ func (s *Store) Behind(tb testing.TB) (*Store, *servers.ReverseProxy) {
 	}
 	proxy := servers.Proxy(tb, s.Server.Endpoint)
 	behind := *s
-	behind.URL = s.Server.URLAt(proxy.Endpoint, s.Bucket, "")
+	if s.Swift != nil {
+		behind.URL = s.Swift.URLAt(proxy.Endpoint, s.Bucket, "")
+	} else {
+		behind.URL = s.Server.URLAt(proxy.Endpoint, s.Bucket, "")
+	}
 	return &behind, proxy
 }
 
 // env is what sharefs must find in its environment to use the store.
 func (s *Store) env() []string {
-	if s.Server == nil {
+	switch {
+	case s.Server == nil:
 		return nil
+	case s.Swift != nil:
+		return s.Swift.Env()
 	}
 	return s.Server.Env()
 }

@@ -163,7 +163,15 @@ func (p *ReverseProxy) errorIn200(w http.ResponseWriter, r *http.Request, kind R
 		r.Body = io.NopCloser(strings.NewReader(string(body)))
 		p.handler.ServeHTTP(&discard{}, r)
 	}
-	if kind != DeleteBatch {
+	switch _, swift := classifySwift(r); {
+	case swift && kind == DeleteBatch:
+		w.Header().Set("Content-Type", "application/json")
+		_, _ = io.WriteString(w, `{"Number Deleted": 0, "Number Not Found": 0, "Response Status": "500 Internal Error", "Response Body": "on purpose", "Errors": []}`)
+		return
+	case swift: // which answers others by the status
+		answerError(w, http.StatusInternalServerError, "InternalError")
+		return
+	case kind != DeleteBatch:
 		answerError(w, http.StatusOK, "InternalError")
 		return
 	}
