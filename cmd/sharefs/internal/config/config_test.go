@@ -196,7 +196,7 @@ func TestWrongSettingsAreNamedWithTheirPlace(t *testing.T) {
 		{"word of -o", world{args: "-o ro,cachesize=3G"}, `invalid argument "ro,cachesize=3G" for "-o, --options" flag: unknown option "cachesize=3G"`},
 		{"word of -o without its value", world{args: "-o cache_size"}, `invalid argument "cache_size" for "-o, --options" flag: option "cache-size" needs a value: cache-size=SIZE`},
 		{"environment", world{env: map[string]string{"SHAREFS_PARALLEL": "0"}}, `environment variable SHAREFS_PARALLEL=0: it must be a number from 1 to 1024`},
-		{"key of the file", world{file: "# mine\nparallel = 3\ncash-size = \"3G\"\n"}, `HOME/.config/sharefs/config.toml:3: cash-size: unknown key: did you mean cache-size? known are read-only, take-over, `},
+		{"key of the file", world{file: "# mine\nparallel = 3\ncash-size = \"3G\"\n"}, `HOME/.config/sharefs/config.toml:3: cash-size: unknown key: did you mean cache-size? known are read-only, `},
 		{"table of the file", world{file: "\n[mount]\nparallel = 3\n"}, `HOME/.config/sharefs/config.toml:2: mount: unknown key: known are read-only, `},
 		{"value of the file", world{file: "read-only = 3\n"}, `HOME/.config/sharefs/config.toml:1: read-only: it must be true or false`},
 		{"list in the file", world{file: "parallel = [3]\n"}, `HOME/.config/sharefs/config.toml:1: parallel: it must be one value: a string, a number, true or false`},
