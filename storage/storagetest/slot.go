@@ -196,9 +196,10 @@ func otherKind(b *bed) {
 
 func slotNoSpace(b *bed) {
 	i := Index(1)
+	b.room(1 << 40)
 	b.update(i, write(0, storage.Write{Data: []byte("first")}))
 	for at, want := range map[int64]error{
-		1 << 55: storage.ErrNoSpace, container.MaxMutableSize - 1: storage.ErrNoSpace, container.MaxMutableSize: storage.ErrTooBig,
+		1 << 41: storage.ErrNoSpace, container.MaxMutableSize - 1: storage.ErrNoSpace, container.MaxMutableSize: storage.ErrTooBig,
 	} {
 		byteAt := write(0, storage.Write{Offset: at, Data: []byte("x")})
 		_, err := b.store.ReadTestWrite(i, storage.SlotUpdate{Secrets: Slot(0), Shares: byteAt})

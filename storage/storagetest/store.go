@@ -12,6 +12,7 @@ import (
 )
 
 var storeTests = map[string]func(b *bed){
+	"TheDiskTellsItsRoom":                    diskRoom,
 	"ReservedSpaceIsNotAllocated":            reservedSpace,
 	"AReadOnlyStoreTakesNoUploads":           readOnly,
 	"FilesWithoutANumberAreNoShares":         otherFiles,
@@ -19,14 +20,37 @@ var storeTests = map[string]func(b *bed){
 	"ADamagedShareIsAnErrorThatNamesTheFile": damagedShare,
 }
 
-func reservedSpace(b *bed) {
-	space, err := b.FS.Space(b.Dir)
+func diskRoom(b *bed) {
+	space, err := b.store.Space()
 	b.check(err)
-	b.o.ReservedSpace = space.Available - space.Available/4
+	if space.Available <= 0 || space.Available > space.Free || space.Free > space.Total {
+		b.Errorf("the room on the disk: %+v", space)
+	}
+}
+
+// roomFS is a file system with a room that others do not change meanwhile.
+type roomFS struct {
+	storage.FS
+	room int64
+}
+
+func (r roomFS) Space(string) (storage.Space, error) {
+	return storage.Space{Total: r.room, Free: r.room, Available: r.room}, nil
+}
+
+// room gives the store as much room as a test wants.
+func (b *bed) room(bytes int64) {
+	b.Helper()
+	b.o.FS = roomFS{b.FS, bytes}
 	b.open()
+}
+
+func reservedSpace(b *bed) {
+	b.o.ReservedSpace = 900_000
+	b.room(1_000_000)
 	i, free := Index(1), b.store.AvailableSpace()
-	if free <= 0 || free > space.Available/2 {
-		b.Fatalf("%d bytes are available, of %d, with %d reserved", free, space.Available, b.o.ReservedSpace)
+	if free != 100_000 {
+		b.Fatalf("%d bytes are available, of 1000000 with 900000 reserved", free)
 	}
 	got, err := b.store.Allocate(i, storage.Allocation{Shares: []int{0, 1}, Size: free * 2 / 3, Lease: Lease(0)})
 	b.check(err)
