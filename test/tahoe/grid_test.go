@@ -10,6 +10,7 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"sharefs/test/harness"
 )
@@ -53,7 +54,11 @@ func TestSoakATahoeClientUsesThreeNodesOfOurs(t *testing.T) {
 
 func onMountOf(kind harness.Kind) func(t *testing.T, node string) (string, []string) {
 	return func(t *testing.T, _ string) (string, []string) {
-		m := harness.NewMount(t, harness.NewStore(t, kind), "--profile", "tahoe")
+		m := harness.PrepareMount(t, harness.NewStore(t, kind), "--profile", "tahoe")
+		m.Patience = time.Hour
+		if err := m.TryMount(); err != nil {
+			t.Fatal(err)
+		}
 		return m.Dir, []string{"--store", m.Dir}
 	}
 }

@@ -30,7 +30,7 @@ type node struct {
 }
 
 // nodeEnd is how long a node may take to end.
-const nodeEnd = 30 * time.Second
+const nodeEnd = 2 * time.Minute
 
 const nodeConfig = `
 [node]
@@ -132,7 +132,7 @@ func (n *node) start() {
 		n.stop = func() {}
 	}
 	n.t.Cleanup(func() { n.stop() })
-	for deadline := time.Now().Add(time.Minute); ; time.Sleep(50 * time.Millisecond) {
+	for deadline := time.Now().Add(4 * time.Minute); ; time.Sleep(50 * time.Millisecond) {
 		res, err := http.Get(n.web + "/?t=json")
 		if err == nil {
 			res.Body.Close()
