@@ -269,3 +269,11 @@ func TestSymlinksOfOthers(t *testing.T) {
 		t.Errorf("ours is %+v, %v", o, err)
 	}
 }
+
+func TestOpenIsPatient(t *testing.T) {
+	b := newBed(t)
+	b.proxy.Refuse(2, "")
+	b.reopen()
+	b.proxy.Refuse(0, "")
+	b.must("k", []byte("x"), nil)
+}

@@ -96,21 +96,49 @@ func Open(ctx context.Context, cfg Config, opts Options) (provider.Provider, err
 
 func (s *store) prepare(ctx context.Context, opts Options) error {
 	const op = "open"
-	if _, err := s.session.token(ctx, ""); err != nil {
-		return loginFailed(ctx, op, err)
+	steps := []func() error{
+		func() error {
+			_, err := s.session.token(ctx, "")
+			if err != nil {
+				err = loginFailed(ctx, op, err)
+			}
+			return err
+		},
+		func() (err error) {
+			s.limits, err = s.askLimits(ctx)
+			s.caps = s.limits.capabilities()
+			return err
+		},
 	}
-	var err error
-	if s.limits, err = s.askLimits(ctx); err != nil {
-		return err
+	if !opts.ReadOnly {
+		steps = append(steps,
+			func() error { _, err := s.headContainer(ctx, op, s.cfg.Container); return err },
+			func() error { return s.findLarge(ctx) })
 	}
-	s.caps = s.limits.capabilities()
-	if opts.ReadOnly {
-		return nil
+	for _, step := range steps {
+		if err := patiently(ctx, step); err != nil {
+			return err
+		}
 	}
-	if _, err := s.headContainer(ctx, op, s.cfg.Container); err != nil {
-		return err
+	return nil
+}
+
+// patiently tries again what may succeed later, for three seconds: the retry decorator stands above the driver that is being
+// opened.
+func patiently(ctx context.Context, do func() error) error {
+	for pause := 100 * time.Millisecond; ; pause *= 2 {
+		err := do()
+		if err == nil || !provider.KindOf(err).Transient() || pause > 2*time.Second {
+			return err
+		}
+		wait := time.NewTimer(pause)
+		select {
+		case <-wait.C:
+		case <-ctx.Done():
+			wait.Stop()
+			return ctx.Err()
+		}
 	}
-	return s.findLarge(ctx)
 }
 
 // String returns the container's URL. The prefix is the prefix decorator's to add.
