@@ -59,7 +59,7 @@ func Mount(ctx context.Context, o Options) (_ *Mounted, err error) {
 	if err != nil {
 		return nil, err
 	}
-	kernel, err := mountNamespace(ctx, t, dir, o.kernelOptions())
+	kernel, err := mountNamespace(ctx, withOwn(t, t.ConflictsDir()), dir, o.kernelOptions())
 	if err != nil {
 		return nil, errors.Join(err, t.Close())
 	}

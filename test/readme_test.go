@@ -62,6 +62,20 @@ func TestTheLinesToCopyWork(t *testing.T) {
 	minio := servers.MinIO(t)
 	t.Run("aws", func(t *testing.T) { tryS3(t, minio, use("aws"), "eu-central-1", "shares/") })
 	t.Run("minio", func(t *testing.T) { tryS3(t, minio, use("minio"), "http://127.0.0.1:9000", "") })
+	keystone, swift, openrc := use("keystone"), use("swift"), use("openrc")
+	t.Run("swift", func(t *testing.T) {
+		s := servers.Swift(t, servers.SwiftOptions{})
+		t.Run("openrc", func(t *testing.T) { tryOpenrc(t, s, openrc) })
+		t.Run("keystone", func(t *testing.T) {
+			t.Parallel()
+			tryKeystone(t, s, keystone)
+		})
+		t.Run("v1", func(t *testing.T) {
+			t.Parallel()
+			d := newDesk(t)
+			d.trySwift(t, s, with(t, swift, "https://auth.example.org/v1.0", s.Auth, "my-account:me", s.User, "KEY=...", "KEY="+s.Key))
+		})
+	})
 	config, secrets := use("config"), use("secrets")
 	named, unit, fstab := use("named"), use("systemd"), use("fstab")
 	t.Run("named", func(t *testing.T) {
@@ -173,6 +187,9 @@ func (d *desk) clean() {
 	}
 }
 
+// allWell is what the lines print: of create, probe and status.
+var allWell = []string{"is made\n", "delete    allowed\n", "claim     held"}
+
 // tryS3 runs the lines for a server of S3. where is what the lines have of the server.
 func tryS3(t *testing.T, s *servers.Server, lines, where, prefix string) {
 	d := newDesk(t)
@@ -182,7 +199,7 @@ func tryS3(t *testing.T, s *servers.Server, lines, where, prefix string) {
 		d.env = append(d.env, "AWS_ENDPOINT_URL_S3="+s.Endpoint)
 	}
 	out := d.sh(lines, "my-bucket", d.bucket, where, is, "/srv/shares", d.mnt, "KEY_ID=...", "KEY_ID="+s.AccessKey, "ACCESS_KEY=...", "ACCESS_KEY="+s.SecretKey)
-	for _, says := range []string{"is made\n", "delete    allowed\n", "claim     held"} {
+	for _, says := range allWell {
 		if !strings.Contains(out, says) {
 			t.Errorf("no %q in\n%s", says, out)
 		}
@@ -190,6 +207,65 @@ func tryS3(t *testing.T, s *servers.Server, lines, where, prefix string) {
 	d.write("file")
 	d.umount()
 	d.stored(t, s, prefix+"file")
+}
+
+func tryKeystone(t *testing.T, s *servers.SwiftServer, lines string) {
+	k := s.Keystone(t)
+	d := newDesk(t)
+	d.trySwift(t, s, with(t, lines, "https://keystone.example.org:5000/v3", k.URL, "RegionOne", k.Region, "my-project", k.Project,
+		"OS_USERNAME=me", "OS_USERNAME="+k.User, "PASSWORD=...", "PASSWORD="+k.Password, "Default", k.Domain))
+}
+
+// tryOpenrc has the secrets of a named store in Swift in a file, which is wrong for a while under the mount.
+func tryOpenrc(t *testing.T, s *servers.SwiftServer, openrc string) {
+	k := s.Keystone(t)
+	d := newDesk(t)
+	good := with(t, openrc, "https://keystone.example.org:5000/v3", k.URL, "RegionOne", k.Region, "my-project", k.Project,
+		`"me"`, k.User, "PASSWORD=...", "PASSWORD="+k.Password, "Default", k.Domain)
+	env := filepath.Join(d.base, "shares.env")
+	secrets := func(text string) {
+		t.Helper()
+		if err := os.WriteFile(env, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	secrets(good)
+	d.config("[stores.shares]\nurl = \"swift://" + d.bucket + "\"\nsecrets = \"" + env + "\"\n")
+	d.sh("sharefs create shares; sharefs mount shares MNT; ls MNT", "MNT", d.mnt)
+
+	secrets(with(t, good, k.Password, "HUSH-this-is-wrong"))
+	if err := s.ForgetTokens(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	d.write("kept")
+	said := d.sh("! sync MNT/kept; ! sharefs doctor MNT; ! sharefs probe shares", "MNT", d.mnt)
+	if !strings.Contains(said, "stuck     /kept: ") || strings.Count(said, "not authenticated") < 2 || strings.Contains(said, "HUSH") || strings.Contains(said, k.Password) {
+		t.Errorf("with a wrong password:\n%s", said)
+	}
+	secrets(good)
+	d.sh("sharefs flush MNT", "MNT", d.mnt)
+	d.umount()
+	d.sh("sharefs doctor shares")
+}
+
+// trySwift runs the lines for a Swift, with the login in them.
+func (d *desk) trySwift(t *testing.T, s *servers.SwiftServer, lines string) {
+	out := d.sh(lines, "my-container", d.bucket, "/srv/shares", d.mnt)
+	for _, says := range allWell {
+		if !strings.Contains(out, says) {
+			t.Errorf("no %q in\n%s", says, out)
+		}
+	}
+	d.write("file")
+	d.umount()
+	res, err := s.Do(t.Context(), servers.SwiftRequest{Method: "GET", Container: d.bucket, Key: "file"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	if text, err := io.ReadAll(res.Body); err != nil || string(text) != "copied file" {
+		t.Errorf("%q, %v", text, err)
+	}
 }
 
 // stored checks that an object is what write has written.
@@ -211,9 +287,17 @@ func (d *desk) names(s *servers.Server, config, secrets string) {
 	env := filepath.Join(d.base, "shares.env")
 	config = with(d.t, config, "my-bucket", d.bucket, "eu-central-1", s.Region, "/etc/sharefs/shares.env", env, `"50GiB"`, `"1GiB"`)
 	secrets = with(d.t, secrets, "KEY_ID=...", "KEY_ID="+s.AccessKey, "ACCESS_KEY=...", "ACCESS_KEY="+s.SecretKey)
+	d.config(config)
+	if err := os.WriteFile(env, []byte(secrets), 0o600); err != nil {
+		d.t.Fatal(err)
+	}
+}
+
+// config writes the config file.
+func (d *desk) config(text string) {
+	d.t.Helper()
 	dir := filepath.Join(d.base, "config", "sharefs")
-	err := errors.Join(os.MkdirAll(dir, 0o755), os.WriteFile(filepath.Join(dir, "config.toml"), []byte(config), 0o644), os.WriteFile(env, []byte(secrets), 0o600))
-	if err != nil {
+	if err := errors.Join(os.MkdirAll(dir, 0o755), os.WriteFile(filepath.Join(dir, "config.toml"), []byte(text), 0o644)); err != nil {
 		d.t.Fatal(err)
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -107,7 +108,7 @@ func TestWhoIsSecondOnASharedMountGetsESTALE(t *testing.T) {
 		if len(conflicts) != 1 || conflicts[0].Path != "/f" {
 			t.Fatalf("the conflicts are %+v", conflicts)
 		}
-		if got, err := os.ReadFile(conflicts[0].Kept); err != nil || string(got) != "mine!" {
+		if got, err := os.ReadFile(b.Path(filepath.Join(".sharefs/conflicts", filepath.Base(conflicts[0].Kept)))); err != nil || string(got) != "mine!" {
 			t.Errorf("kept is %q, %v", got, err)
 		}
 		// A rename over what has changed since it was seen here.

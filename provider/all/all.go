@@ -86,8 +86,8 @@ func (l Location) Open(ctx context.Context, opts Options) (provider.Provider, er
 
 // ID returns what identifies the store, for naming what belongs to it: a URL of the scheme, the server, the bucket and the
 // prefix, or the path, without what says only how to get there (region, profile, style of requests). Equal IDs are the
-// same store. It may read configuration files, and asks no server. It holds nothing secret. Of the options it needs the
-// Secrets: whose container it is may stand there.
+// same store. It may read configuration files, and asks no server. It holds nothing secret. Of the options only
+// Secrets counts, which may tell where the store is.
 func (l Location) ID(ctx context.Context, opts Options) (string, error) { return l.id(ctx, opts) }
 
 // String returns the URL in its plain form, with all parameters that were given, and without anything secret.

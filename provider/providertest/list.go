@@ -21,10 +21,14 @@ var listCases = []testCase{
 		for _, key := range keys {
 			t.putString(key, key)
 		}
+		limits, fewLimits := []int{0, 1, 2, 3, 7}, []int{0, 2}
+		if t.cfg.Slow {
+			limits, fewLimits = []int{0, 2}, []int{3}
+		}
 		for _, prefix := range t.keys("", "a/", "a/y/", "d/", "d/e/", "z/", "none/", "a0/") {
 			for _, flat := range []bool{false, true} {
 				want := t.expected(keys, provider.ListOptions{Prefix: prefix, Flat: flat})
-				for _, limit := range []int{0, 1, 2, 3, 7} {
+				for _, limit := range limits {
 					t.wantListed(provider.ListOptions{Prefix: prefix, Flat: flat, Limit: limit}, want)
 				}
 			}
@@ -35,7 +39,7 @@ var listCases = []testCase{
 		}
 		for _, after := range t.keys("", "0", "A", "a", "a-b", "a/", "a/x", "a/y/", "a/y/1", "a0", "d/e/f/g", "d/zzz", "z/", "😀", "😀😀") {
 			for _, flat := range []bool{false, true} {
-				for _, limit := range []int{0, 2} {
+				for _, limit := range fewLimits {
 					opts := provider.ListOptions{Prefix: t.prefix, Flat: flat, After: after, Limit: limit}
 					t.wantListed(opts, t.expected(keys, opts))
 				}

@@ -39,6 +39,9 @@ type Config struct {
 	// ManyKeys is the number of objects in the case that pages through many; 0 means 30.
 	ManyKeys int
 
+	// Slow says that a request takes the store long: where the suite tries every combination it tries fewer then.
+	Slow bool
+
 	// Refused names keys of NastyKeys that this store cannot hold, and why. The suite then checks that Put refuses
 	// them with KindInvalid and stores nothing.
 	Refused map[string]string

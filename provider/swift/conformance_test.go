@@ -3,6 +3,7 @@ package swift
 import (
 	"net/url"
 	"testing"
+	"time"
 
 	"sharefs/provider"
 	"sharefs/provider/providertest"
@@ -52,7 +53,9 @@ func TestSoakConformanceWithSwiftsOwnLimits(t *testing.T) {
 func conform(t *testing.T, srv *servers.SwiftServer) {
 	srv.SetEnv(t)
 	cfg := configOf(t, srv.URL(srv.Container(t), ""))
-	suite := providertest.Config{New: func(t *testing.T) provider.Provider { return open(t, cfg, Options{}) }}
+	// A request takes 15 ms of a processor.
+	suite := providertest.Config{Slow: !soak.Long(), Timeout: 10 * time.Minute, Settle: time.Minute,
+		New: func(t *testing.T) provider.Provider { return open(t, cfg, Options{}) }}
 	suite.Reopen = suite.New
 	suite.Missing = func(t *testing.T) provider.Provider {
 		missing := cfg

@@ -33,6 +33,8 @@ const (
 	keepEnv = "SHAREFS_TEST_KEEP"
 	// binaryEnv names a sharefs that is built already, such as one to be released, to be tested instead.
 	binaryEnv = "SHAREFS_BINARY"
+	// kindsEnv names the kinds of stores that the suites run on, with commas between them, instead of those they run on else.
+	kindsEnv = "SHAREFS_TEST_KINDS"
 )
 
 // Helpers are what a test program does besides testing, in processes of their own: see Helper.

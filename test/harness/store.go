@@ -4,6 +4,8 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"testing"
 
 	"sharefs/test/servers"
@@ -29,15 +31,25 @@ const (
 const SmallObject = 4 << 20
 
 // Kinds are all kinds, but for those of Swift where the short counts are wanted: it is so slow that a few tests must do there.
-func Kinds() []Kind { return append([]Kind{File}, Served()...) }
-
-// Served are the kinds with a server, likewise.
-func Served() []Kind {
-	kinds := []Kind{MinIO, VersityGW}
+func Kinds() []Kind {
+	kinds := []Kind{File, MinIO, VersityGW}
 	if soak.Long() {
 		kinds = append(kinds, Swift, SwiftSmall, SwiftS3)
 	}
+	wanted := os.Getenv(kindsEnv)
+	if wanted == "" {
+		return kinds
+	}
+	kinds = nil
+	for name := range strings.SplitSeq(wanted, ",") {
+		kinds = append(kinds, Kind(name))
+	}
 	return kinds
+}
+
+// Served are those of the kinds that have a server.
+func Served() []Kind {
+	return slices.DeleteFunc(Kinds(), func(k Kind) bool { return k == File })
 }
 
 // Store is an empty store of a test's own: a directory, a bucket on a server, or a container.

@@ -73,7 +73,7 @@ func (s Store) Driver(ctx context.Context, o all.Options) (provider.Provider, er
 	return s.Location.Open(ctx, o)
 }
 
-// ID returns what identifies the store, as of a Location, and asks no server.
+// ID returns what identifies the store: see all.Location.
 func (s Store) ID(ctx context.Context) (string, error) {
 	o, err := s.withSecrets(all.Options{})
 	if err != nil {
@@ -82,6 +82,7 @@ func (s Store) ID(ctx context.Context) (string, error) {
 	return s.Location.ID(ctx, o)
 }
 
+// withSecrets adds the credentials of the store.
 func (s Store) withSecrets(o all.Options) (all.Options, error) {
 	if s.Secrets == "" {
 		return o, nil
