@@ -28,6 +28,7 @@ func TestSoakATahoeClientUsesThreeNodesOfOurs(t *testing.T) {
 		}},
 		{"mounts of directories", onMountOf(harness.File)},
 		{"mounts of MinIO", onMountOf(harness.MinIO)},
+		{"mounts of Swift", onMountOf(harness.Swift)},
 		{"directories that they mount", func(t *testing.T, node string) (string, []string) {
 			return filepath.Join(node, "mount"), []string{"--store", harness.NewStore(t, harness.File).URL}
 		}},
