@@ -4,10 +4,12 @@ VERSION := $(shell git describe --tags --always --dirty 2>/dev/null)
 LDFLAGS := -s -w -X main.version=$(VERSION)
 FIGURES := $(CURDIR)/.run/soak-figures.jsonl
 
-# Tests below test/ start servers and mounts in other processes, where the race detector sees nothing: they run
+# What these test runs in servers and mounts, which are other processes, where the race detector sees nothing: they run
 # without it in "make test", and with it in "make race".
-UNIT     = $(shell go list ./... | grep -v '^sharefs/test')
-TIMEOUT := 20m
+APART   := ^sharefs/(test|cmd/sharefs$$|provider/(s3|swift)$$)
+UNIT     = $(shell go list ./... | grep -Ev '$(APART)')
+REST     = $(shell go list ./... | grep -E '$(APART)')
+TIMEOUT := 25m
 FUZZTIME ?= 10m
 
 .PHONY: build run test test-tahoe race soak fuzz lint bench clean prepare
@@ -28,7 +30,7 @@ prepare:
 test: build prepare
 	@failed=0; \
 	go test -race -timeout $(TIMEOUT) $(UNIT) || failed=1; \
-	go test -timeout $(TIMEOUT) ./test/... || failed=1; \
+	go test -parallel 4 -timeout $(TIMEOUT) $(REST) || failed=1; \
 	exit $$failed
 
 # Tahoe-LAFS's own storage server, with its own tests, on mounts: five minutes, and two more the first time.

@@ -28,7 +28,7 @@ func (r *rawFS) Lookup(interrupt <-chan struct{}, h *fuse.InHeader, name string,
 		return status
 	}
 	*out = fuse.EntryOut{}
-	out.SetEntryTimeout(r.conf.trust)
+	out.SetEntryTimeout(r.trust(h.NodeId))
 	return fuse.OK
 }
 
@@ -187,16 +187,24 @@ func (r *rawFS) dropPrivileges(ctx context.Context, caller *fuse.InHeader, ino u
 // entry answers with an entry, which the kernel then knows.
 func (r *rawFS) entry(attr tree.Attr, out *fuse.EntryOut) {
 	*out = fuse.EntryOut{NodeId: attr.Ino}
-	out.SetEntryTimeout(r.conf.trust)
-	out.SetAttrTimeout(r.conf.trust)
+	out.SetEntryTimeout(r.trust(attr.Ino))
+	out.SetAttrTimeout(r.trust(attr.Ino))
 	fill(&out.Attr, attr)
 	r.lookups.add(attr.Ino)
 }
 
 // attributes answers with attributes.
 func (r *rawFS) attributes(attr tree.Attr, out *fuse.AttrOut) {
-	out.SetTimeout(r.conf.trust)
+	out.SetTimeout(r.trust(attr.Ino))
 	fill(&out.Attr, attr)
+}
+
+// trust is how long the kernel may keep what it knows of an inode, and of names in it.
+func (r *rawFS) trust(ino uint64) time.Duration {
+	if isOwn(ino) {
+		return 0
+	}
+	return r.conf.trust
 }
 
 // fill translates attributes. The preferred size of reads and writes stays the kernel's page size: Python and stdio

@@ -8,11 +8,11 @@ import (
 
 // Directories have no handles here: a directory is read by inode and offset.
 
-// OpenDir under a read-write mount says "never ask again": the kernel then sends neither OPENDIR nor RELEASEDIR, and keeps
-// what it has read of a directory until it changes the directory itself, as nobody else does. Under a read-only mount
+// OpenDir under a mount that has its store for itself says "never ask again": the kernel then sends neither OPENDIR nor RELEASEDIR, and keeps
+// what it has read of a directory until it changes the directory itself, as nobody else does. Under others
 // a directory is read each time.
 func (r *rawFS) OpenDir(_ <-chan struct{}, _ *fuse.OpenIn, _ *fuse.OpenOut) fuse.Status {
-	if r.conf.readOnly {
+	if r.conf.others {
 		return fuse.OK
 	}
 	return fuse.ENOSYS

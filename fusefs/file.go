@@ -69,11 +69,11 @@ func (r *rawFS) Open(interrupt <-chan struct{}, in *fuse.OpenIn, out *fuse.OpenO
 	return fuse.OK
 }
 
-// opened answers with a handle. Under a read-write mount nothing changes a file but the kernel itself, so the pages
+// opened answers with a handle. Under a mount that has its store for itself nothing changes a file but the kernel itself, so the pages
 // that it has stay right. A handle that cannot write has nothing to promise at close.
 func (r *rawFS) opened(h tree.Handle, flags uint32, out *fuse.OpenOut) {
 	*out = fuse.OpenOut{Fh: r.handles.add(h)}
-	if !r.conf.readOnly {
+	if !r.conf.others {
 		out.OpenFlags |= fuse.FOPEN_KEEP_CACHE
 	}
 	if flags&syscall.O_ACCMODE == syscall.O_RDONLY {

@@ -40,6 +40,7 @@ var _ fuse.RawFileSystem = (*rawFS)(nil)
 // config is how requests are answered.
 type config struct {
 	readOnly  bool
+	others    bool          // others may change the store: what the kernel has of a file is for one open
 	trust     time.Duration // how long the kernel may keep names and attributes without asking
 	ioTimeout time.Duration // a request that waits longer for the store fails with EIO
 	log       *slog.Logger

@@ -188,7 +188,8 @@ func mountOptions(o kernelOptions) *fuse.MountOptions {
 	capabilities := uint64(fuse.CAP_ATOMIC_O_TRUNC | fuse.CAP_HANDLE_KILLPRIV_V2)
 	if o.readOnly {
 		options = append(options, "ro")
-	} else {
+	}
+	if !o.others {
 		capabilities |= fuse.CAP_NO_OPENDIR_SUPPORT // see dir.go
 	}
 	return &fuse.MountOptions{
@@ -200,8 +201,8 @@ func mountOptions(o kernelOptions) *fuse.MountOptions {
 		MaxWrite:          maxIO,
 		MaxBackground:     maxBackground,
 		// Contents and symlinks change by the kernel's own doing only: a new mtime is then no reason to drop pages.
-		ExplicitDataCacheControl: !o.readOnly,
-		EnableSymlinkCaching:     !o.readOnly,
+		ExplicitDataCacheControl: !o.others,
+		EnableSymlinkCaching:     !o.others,
 		ExtraCapabilities:        capabilities,
 		// Contents come from memory; the pipe of a splice has no room for the largest answer and its header.
 		DisableSplice: true,

@@ -20,13 +20,13 @@ type Options struct {
 	CacheDir   string            // catalog, staged files and read cache of this store; made when it is missing, locked
 	Tree       tree.Options      // its Store, StoreName, CacheDir and Logger are set from here
 	AllowOther bool              // other users than the mounting one may use the mount
-	Revalidate time.Duration     // how long the kernel trusts what it knows of a read-only mount. 0: DefaultRevalidate
+	Revalidate time.Duration     // how long the kernel trusts what it knows of a read-only or shared mount. 0: DefaultRevalidate
 	Debug      bool              // log every request of the kernel, at slog.LevelDebug
 	Logger     *slog.Logger      // nil: nothing is logged
 }
 
 const (
-	// DefaultRevalidate is how old names and attributes of a read-only mount may be, whose store others may change.
+	// DefaultRevalidate is how old names and attributes of a mount may be whose store others may change.
 	DefaultRevalidate = 10 * time.Second
 
 	// trustOwn is how long the kernel trusts what it knows of a read-write mount, which changes by the kernel's own doing
@@ -59,7 +59,7 @@ func Mount(ctx context.Context, o Options) (_ *Mounted, err error) {
 	if err != nil {
 		return nil, err
 	}
-	kernel, err := mountNamespace(ctx, t, dir, o.kernelOptions())
+	kernel, err := mountNamespace(ctx, withOwn(t, t.ConflictsDir()), dir, o.kernelOptions())
 	if err != nil {
 		return nil, errors.Join(err, t.Close())
 	}
@@ -133,12 +133,12 @@ func (o Options) ownPaths() []ownPath {
 }
 
 func (o Options) kernelOptions() kernelOptions {
-	trust := trustOwn
-	if o.Tree.ReadOnly {
+	trust, others := trustOwn, o.Tree.ReadOnly || o.Tree.Shared
+	if others {
 		trust = o.Revalidate
 	}
 	return kernelOptions{
-		config:     config{readOnly: o.Tree.ReadOnly, trust: trust, ioTimeout: o.Tree.IOTimeout, log: o.Logger},
+		config:     config{readOnly: o.Tree.ReadOnly, others: others, trust: trust, ioTimeout: o.Tree.IOTimeout, log: o.Logger},
 		source:     o.StoreName,
 		allowOther: o.AllowOther,
 		debug:      o.Debug,

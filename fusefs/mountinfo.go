@@ -3,6 +3,7 @@ package fusefs
 import (
 	"fmt"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 )
@@ -20,8 +21,11 @@ type MountEntry struct {
 func (m MountEntry) Ours() bool { return m.FSType == fsType }
 
 // Mounts returns the mounts that this process can see, later ones behind those that they hide. It touches none of them.
-func Mounts() ([]MountEntry, error) {
-	data, err := os.ReadFile("/proc/self/mountinfo")
+func Mounts() ([]MountEntry, error) { return MountsOf("/proc/self") }
+
+// MountsOf is Mounts for another process, which may be in another mount namespace. proc is its directory in /proc.
+func MountsOf(proc string) ([]MountEntry, error) {
+	data, err := os.ReadFile(filepath.Join(proc, "mountinfo"))
 	if err != nil {
 		return nil, fmt.Errorf("the table of mounts cannot be read: %w", err)
 	}

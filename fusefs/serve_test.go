@@ -86,7 +86,7 @@ func serveModel(spec serveSpec, log *slog.Logger) error {
 		return err
 	}
 	m, err := mountNamespace(ctx, newModel(), dir, kernelOptions{
-		config:     config{readOnly: spec.ReadOnly, trust: time.Hour, ioTimeout: spec.IOTimeout, log: log},
+		config:     config{readOnly: spec.ReadOnly, others: spec.ReadOnly, trust: time.Hour, ioTimeout: spec.IOTimeout, log: log},
 		source:     "model,with comma",
 		allowOther: spec.AllowOther,
 		debug:      spec.Debug,

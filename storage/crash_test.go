@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"log/slog"
 	"slices"
+	"syscall"
 	"testing"
 	"time"
 
@@ -15,7 +16,13 @@ import (
 )
 
 func TestSuiteOnACrashableDisk(t *testing.T) {
-	storagetest.Run(t, func(t *testing.T) storagetest.Place { return storagetest.Place{FS: crashfs.New(), Dir: "/storage"} })
+	for name, durability := range map[string]storage.Durability{"ordered": storage.Ordered, "durable": storage.Durable, "relaxed": storage.Relaxed} {
+		t.Run(name, func(t *testing.T) {
+			storagetest.Run(t, func(*testing.T) storagetest.Place {
+				return storagetest.Place{FS: crashfs.New(), Dir: "/storage", Durability: durability}
+			})
+		})
+	}
 }
 
 // crashStore is a store on a disk that may lose power.
@@ -26,7 +33,7 @@ type crashStore struct {
 
 func openCrash(disk *crashfs.FS, durability storage.Durability) (crashStore, error) {
 	s, err := storage.Open("/storage", storage.Options{
-		FS: disk, NodeID: goldenNode, Durability: durability, Now: func() time.Time { return clock }, Log: slog.New(slog.DiscardHandler),
+		FS: disk, NodeID: storagetest.Node, Durability: durability, Now: func() time.Time { return clock }, Log: slog.New(slog.DiscardHandler),
 	})
 	return crashStore{disk, s}, err
 }
@@ -63,7 +70,7 @@ func uploadOf(s crashStore, i storage.Index, size int, numbers ...int) error {
 
 func slotOf(s crashStore, shares map[int]storage.ShareUpdate) error {
 	_, err := s.ReadTestWrite(index(1), storage.SlotUpdate{
-		Secrets: storage.SlotSecrets{WriteEnabler: secret("enabler", 0), Lease: lease(0)}, Shares: shares,
+		Secrets: storagetest.Slot(0), Shares: shares,
 	})
 	return err
 }
@@ -81,7 +88,7 @@ func shareState(s crashStore, i storage.Index, number int) (string, error) {
 	if n, err := h.ReadAt(data, 0); n < len(data) {
 		return "", err
 	}
-	leases, err := h.Leases()
+	leases, err := s.Leases(i, number)
 	if err != nil {
 		return "", err
 	}
@@ -187,6 +194,54 @@ func (c crashCase) whole(t *testing.T, durability storage.Durability) (before, a
 		t.Fatalf("the operation changes %q to %q in %d calls: %v", before, after, calls, err)
 	}
 	return before, after, calls
+}
+
+// TestAFailureLeavesTheOldOrTheNew lets each call of each operation fail once, as on a full disk. What is left is the old or the
+// new, and the operation can be repeated.
+func TestAFailureLeavesTheOldOrTheNew(t *testing.T) {
+	for name, c := range crashCases {
+		t.Run(name, func(t *testing.T) {
+			before, after, calls := c.whole(t, storage.Durable)
+			for n := 1; n <= calls; n++ {
+				s := c.prepared(t, storage.Durable)
+				s.disk.FailAt(n, syscall.ENOSPC)
+				old := before
+				if failed := c.do(s); failed == nil { // what failed does not matter, as removing an empty directory
+					old = after
+				} else if !errors.Is(failed, syscall.ENOSPC) {
+					t.Errorf("call %d fails: %v", n, failed)
+				}
+				if got, err := c.state(s); err != nil || got != old && got != after {
+					t.Errorf("call %d fails, and there is %.80q: %v", n, got, err)
+				}
+				if err := s.Close(); err != nil {
+					t.Errorf("call %d fails, and then closing: %v", n, err)
+				}
+				if stats := s.Stats(); stats.Uploads != 0 || stats.Allocated != 0 {
+					t.Errorf("call %d fails, and the store has %+v", n, stats)
+				}
+				c.repeat(t, s, n, after)
+			}
+		})
+	}
+}
+
+// repeat does an operation again, after one in which a call has failed.
+func (c crashCase) repeat(t *testing.T, s crashStore, n int, after string) {
+	t.Helper()
+	if got, err := c.state(s); err != nil || got == after {
+		return // it is done, or was said to be wrong
+	}
+	if err := c.do(s); err != nil {
+		t.Errorf("call %d has failed, and the next time: %v", n, err)
+	}
+	if got, err := c.state(s); err != nil || got != after {
+		t.Errorf("call %d has failed, and the next time there is %.80q: %v", n, got, err)
+	}
+	incoming, err := s.disk.ReadDir("/storage/shares/incoming")
+	if err != nil || len(incoming) > 0 {
+		t.Errorf("call %d has failed, and incoming has %v: %v", n, incoming, err)
+	}
 }
 
 func (c crashCase) cutOff(t *testing.T, durability storage.Durability, n int, before, after string) {

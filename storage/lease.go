@@ -38,12 +38,8 @@ func (s *Store) RenewLease(index Index, renew Secret) error {
 
 // Leases returns the leases of a share, in the order of its file.
 func (s *Store) Leases(index Index, number int) ([]Lease, error) {
-	h, err := s.OpenShare(index, number)
-	if err != nil {
-		return nil, err
-	}
-	leases, err := h.Leases()
-	return leases, errors.Join(err, h.Close())
+	info, err := s.Inspect(index, number)
+	return info.Leases, err
 }
 
 // addLeases is for who has the lock of the index.

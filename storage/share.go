@@ -44,10 +44,10 @@ func shareNumber(file string) (int, bool) {
 // Share is an open share, of either kind. It reads what was there when it was opened, but for a slot that is changed in
 // place: see the package.
 type Share struct {
-	store *Store
-	index Index
-	file  File
-	container.Container
+	store     *Store
+	index     Index
+	file      File
+	container container.Container
 }
 
 // OpenShare opens a share for reading. fs.ErrNotExist: there is none. The caller closes it.
@@ -57,8 +57,14 @@ func (s *Store) OpenShare(index Index, number int) (*Share, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Share{store: s, index: index, file: f, Container: c}, nil
+	return &Share{store: s, index: index, file: f, container: c}, nil
 }
+
+// Kind returns what the share is for.
+func (h *Share) Kind() Kind { return h.container.Kind() }
+
+// Size returns the number of bytes of data.
+func (h *Share) Size() int64 { return h.container.Size() }
 
 // ReadAt reads share data, up to the end that they had when the share was opened: io.EOF.
 func (h *Share) ReadAt(p []byte, off int64) (int, error) {
@@ -66,7 +72,7 @@ func (h *Share) ReadAt(p []byte, off int64) (int, error) {
 	if h.Kind() == container.Mutable {
 		defer h.store.locks.rlock(h.index)()
 	}
-	return h.Container.ReadAt(p, off)
+	return h.container.ReadAt(p, off)
 }
 
 // Close closes the share's file.

@@ -2,8 +2,6 @@ package storage_test
 
 import (
 	"bytes"
-	"crypto/sha256"
-	"fmt"
 	"io/fs"
 	"log/slog"
 	"maps"
@@ -15,6 +13,7 @@ import (
 
 	"sharefs/storage"
 	"sharefs/storage/container"
+	"sharefs/storage/storagetest"
 )
 
 // golden is what Tahoe-LAFS 1.20 made: see test/tahoe/golden.py, whose requests are the ones below.
@@ -23,20 +22,12 @@ const golden = "testdata/tahoe-1.20"
 // clock is where the requests begin.
 var clock = time.Unix(1_800_000_000, 0)
 
-var goldenNode = storage.NodeID([]byte("the node of goldenpy"))
-
-func secret(kind string, n int) storage.Secret {
-	return sha256.Sum256(fmt.Appendf(nil, "%s %d", kind, n))
-}
-
-func index(n int) storage.Index {
-	s := secret("index", n)
-	return storage.Index(s[:16])
-}
-
-func lease(n int) storage.LeaseSecrets {
-	return storage.LeaseSecrets{Renew: secret("renew", n), Cancel: secret("cancel", n)}
-}
+// What test/tahoe/golden.py has.
+var (
+	secret = storagetest.Secret
+	index  = storagetest.Index
+	lease  = storagetest.Lease
+)
 
 func body(size int) []byte {
 	b := make([]byte, size)
@@ -89,7 +80,7 @@ func writes(at int64, data []byte) []storage.Write { return []storage.Write{{Off
 func TestTheSameRequestsLeaveTheFilesOfTahoe(t *testing.T) {
 	now := clock
 	dir := t.TempDir()
-	s, err := storage.Open(dir, storage.Options{NodeID: goldenNode, Now: func() time.Time { return now }, Log: slog.New(slog.DiscardHandler)})
+	s, err := storage.Open(dir, storage.Options{NodeID: storagetest.Node, Now: func() time.Time { return now }, Log: slog.New(slog.DiscardHandler)})
 	c := client{t, s}
 	c.check(err)
 	c.upload(1000, 0, 3)

@@ -12,6 +12,7 @@ import (
 
 	"sharefs/storage"
 	"sharefs/storage/crashfs"
+	"sharefs/storage/storagetest"
 )
 
 func openMem(t *testing.T) *storage.Store {
@@ -65,7 +66,7 @@ func TestUpdatesOfASlotAreOneAfterTheOther(t *testing.T) {
 			test.Specimen = []byte{old}
 		}
 		got, err := s.ReadTestWrite(index(0), storage.SlotUpdate{
-			Secrets: storage.SlotSecrets{WriteEnabler: secret("enabler", 0), Lease: lease(0)},
+			Secrets: storagetest.Slot(0),
 			Shares:  map[int]storage.ShareUpdate{0: {Tests: []storage.Test{test}, Writes: writes(0, []byte{next})}},
 		})
 		return got.Written, err
@@ -173,8 +174,10 @@ func TestLatenciesArePercentilesOfTheLastOperations(t *testing.T) {
 }
 
 func TestWhatIsNoStorageIndexIsRefused(t *testing.T) {
-	for _, text := range []string{"", "22", "26sm4dx5mkcdlvdurgbgmsog4", "26sm4dx5mkcdlvdurgbgmsog4yy", "26SM4DX5MKCDLVDURGBGMSOG4Y", "26sm4dx5mkcdlvdurgbgmsog4z",
-		"../../../../../../etc/passw", "26sm4dx5mkcdlvdurgbgmsog\ny", "26sm4dx5mkcdlvdurgbgmsog4="} {
+	for _, text := range []string{
+		"", "22", "26sm4dx5mkcdlvdurgbgmsog4", "26sm4dx5mkcdlvdurgbgmsog4yy", "26SM4DX5MKCDLVDURGBGMSOG4Y", "26sm4dx5mkcdlvdurgbgmsog4z",
+		"../../../../../../etc/passw", "26sm4dx5mkcdlvdurgbgmsog\ny", "26sm4dx5mkcdlvdurgbgmsog4=",
+	} {
 		if i, err := storage.ParseIndex(text); err == nil {
 			t.Errorf("%q is %v", text, i)
 		}

@@ -122,7 +122,7 @@ func TestSoakTheOrderOfNamesSurvivesAKillAtEveryStep(t *testing.T) {
 }
 
 // hitsOfAName is at how many of a place's hits a scenario is killed: a big file is written in hundreds of steps.
-var hitsOfAName = map[harness.Kind]int{harness.File: 20, harness.MinIO: 2, harness.VersityGW: 2}
+var hitsOfAName = map[harness.Kind]int{harness.File: 20, harness.MinIO: 2, harness.VersityGW: 2, harness.Swift: 1, harness.SwiftSmall: 1, harness.SwiftS3: 1}
 
 // chooseHits shuffles the hits, and leaves at most so many of each name.
 func chooseHits(r *rand.Rand, hits []string, most int) []string {

@@ -63,7 +63,7 @@ func TestSoakPowerFailsAtEveryStep(t *testing.T) {
 				}
 				t.Run(s.name, func(t *testing.T) {
 					hits, _, _ := s.runWithPower(t, kind, "")
-					hits = chooseHits(r, hits, map[harness.Kind]int{harness.File: 3, harness.MinIO: 1, harness.VersityGW: 1}[kind])
+					hits = chooseHits(r, hits, map[harness.Kind]int{harness.File: 3, harness.MinIO: 1, harness.VersityGW: 1, harness.Swift: 1, harness.SwiftSmall: 1, harness.SwiftS3: 1}[kind])
 					for _, hit := range hits[:soak.Count(1, len(hits))] {
 						t.Run("at "+hit, func(t *testing.T) {
 							_, reached, conflicts := s.runWithPower(t, kind, hit)

@@ -6,6 +6,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -78,13 +79,44 @@ var namesSection = map[string]statement{
 		harness.Script(t, p.path(""), "rm -r d*") // with some stores other tools cannot reach it
 	}},
 	"N3": {do: func(t *testing.T, p *place) {
-		fails(t, "mkdir", os.Mkdir(p.m.Path(".sharefs"), 0o755), unix.EPERM)
-		fails(t, "create", os.WriteFile(p.m.Path(".sharefs"), nil, 0o644), unix.EPERM)
-		fails(t, "rename", os.Rename(p.write(t, "f", ""), p.m.Path(".sharefs")), unix.EPERM)
-		_, err := os.Lstat(p.m.Path(".sharefs"))
-		fails(t, "stat", err, unix.ENOENT)
+		fails(t, "mkdir", os.Mkdir(p.m.Path(".sharefs"), 0o755), unix.EEXIST)
+		fails(t, "create", os.WriteFile(p.m.Path(".sharefs"), nil, 0o644), unix.EISDIR)
+		fails(t, "rename", unix.Rename(p.write(t, "f", ""), p.m.Path(".sharefs")), unix.EISDIR)
+		fails(t, "rmdir", unix.Rmdir(p.m.Path(".sharefs")), unix.EPERM)
+		fails(t, "rename of it", os.Rename(p.m.Path(".sharefs"), p.path("g")), unix.EPERM)
+		list, err := os.ReadDir(p.m.Dir)
+		if err != nil || slices.ContainsFunc(list, func(e os.DirEntry) bool { return e.Name() == ".sharefs" }) {
+			t.Errorf("the root has %v, %v", list, err)
+		}
 		if err := os.Mkdir(p.path(".sharefs"), 0o755); err != nil {
 			t.Errorf("elsewhere: %v", err)
+		}
+	}},
+	"N10": {do: func(t *testing.T, p *place) {
+		kept := filepath.Join(p.m.CacheDir, "conflicts")
+		if err := os.MkdirAll(kept, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		own := p.m.Path(".sharefs/conflicts")
+		for _, name := range []string{"one", "two"} {
+			if err := os.WriteFile(filepath.Join(kept, name), []byte(name+" kept"), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			if got, err := os.ReadFile(filepath.Join(own, name)); err != nil || string(got) != name+" kept" {
+				t.Errorf("%s holds %q, %v", name, got, err)
+			}
+		}
+		if out := harness.Script(t, own, "ls; cd ..; ls"); out != "one\ntwo\nconflicts\n" {
+			t.Errorf("ls shows %q", out)
+		}
+		fails(t, "write", os.WriteFile(filepath.Join(own, "one"), nil, 0o600), unix.EPERM)
+		fails(t, "create", os.WriteFile(filepath.Join(own, "new"), nil, 0o600), unix.EPERM)
+		fails(t, "mkdir", os.Mkdir(filepath.Join(own, "new"), 0o700), unix.EPERM)
+		fails(t, "rename", os.Rename(filepath.Join(own, "one"), p.path("one")), unix.EXDEV)
+		harness.Script(t, p.path(""), "mv "+own+"/one . && rm "+own+"/two")
+		p.has(t, "one", "one kept")
+		if list, err := os.ReadDir(own); err != nil || len(list) > 0 {
+			t.Errorf("left are %v, %v", list, err)
 		}
 	}},
 	"N4": {see: []string{"test.TestSoakALargeDirectoryIsReadWhileItChanges", "fusefs.TestListingFollowsChanges"}},

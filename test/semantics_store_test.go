@@ -176,6 +176,12 @@ var storeSection = map[string]statement{
 		}
 	}, see: []string{"test.TestFilesAreNamedAsObjectsAndCarryTheirAttributes"}},
 	"O2": {see: []string{"fusefs/tree.TestReconcileSeesWhatChangedWhileNothingWasMounted", "test.TestWhatAnotherProgramChangedIsSeenAfterReconcile", "fusefs/tree.TestAForeignChangeIsSeenByTheNextOpen", "test.TestALargeFileWhoseObjectWasChangedBehindIsNotMixed"}},
+	"M1": {see: []string{"test.TestAStoreIsEitherSharedOrClaimed", "test.TestAStoreThatChecksNoVersionsIsNotShared", "fusefs/tree.TestAStoreIsSharedOrClaimed"}},
+	"M2": {see: []string{"test.TestSoakSharedMountsLoseNoLine", "test.TestWithCommitSyncTheStoreHasItWhenTheCallReturns"}},
+	"M3": {see: []string{"test.TestWhoIsSecondOnASharedMountGetsESTALE", "fusefs/tree.TestWhoIsSecondInASharedStoreGetsESTALEAndKeepsHisData", "fusefs/tree.TestTwoSharedMountsLoseNoLine"}},
+	"M4": {see: []string{"fusefs/tree.TestWhoIsSecondInASharedStoreGetsESTALEAndKeepsHisData"}},
+	"M5": {see: []string{"test.TestSharedMountsSeeEachOther", "fusefs/tree.TestASharedStoreShowsWhatOthersDo"}},
+	"M6": {see: []string{"fusefs/tree.TestASharedStoreCopiesNothing", "fusefs/tree.TestWhoIsSecondInASharedStoreGetsESTALEAndKeepsHisData"}},
 	"O3": {see: []string{"fusefs/tree.TestForeignKeysThatAreNoPathsAreHidden"}},
 	"O4": {see: []string{"fusefs/tree.TestReadOnlyRefusesChanges", "fusefs.TestReadOnlyMountRefusesChanges"}},
 }

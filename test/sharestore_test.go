@@ -2,7 +2,6 @@ package test
 
 import (
 	"bytes"
-	"crypto/sha256"
 	"fmt"
 	"log/slog"
 	"os"
@@ -14,12 +13,16 @@ import (
 	"sharefs/storage/storagetest"
 	"sharefs/test/harness"
 	"sharefs/test/servers"
+	"sharefs/test/soak"
 )
 
-// TestTheShareStoreKeepsItsPromisesOnAMount runs the suite of package storage on mounts.
-func TestTheShareStoreKeepsItsPromisesOnAMount(t *testing.T) {
+// TestSoakTheShareStoreKeepsItsPromisesOnAMount runs the suite of package storage on mounts.
+func TestSoakTheShareStoreKeepsItsPromisesOnAMount(t *testing.T) {
 	t.Parallel()
-	for _, kind := range []harness.Kind{harness.File, harness.MinIO} {
+	for _, kind := range harness.Kinds() {
+		if kind == harness.VersityGW && !soak.Long() {
+			continue // the short count has MinIO
+		}
 		t.Run(string(kind), func(t *testing.T) {
 			t.Parallel()
 			m := harness.NewMount(t, harness.NewStore(t, kind), tahoe...)
@@ -55,22 +58,9 @@ func openShares(t *testing.T, dir string, now *time.Time) *storage.Store {
 	return s
 }
 
-func shareSecret(what string, n int) storage.Secret {
-	return sha256.Sum256(fmt.Appendf(nil, "%s %d", what, n))
-}
-
-func shareIndex(n int) storage.Index {
-	sum := shareSecret("index", n)
-	return storage.Index(sum[:16])
-}
-
-func shareLease(n int) storage.LeaseSecrets {
-	return storage.LeaseSecrets{Renew: shareSecret("renew", n), Cancel: shareSecret("cancel", n)}
-}
-
 func (n shareNode) upload(index storage.Index, data []byte) {
 	n.t.Helper()
-	got, err := n.Allocate(index, storage.Allocation{Shares: []int{0}, Size: int64(len(data)), Lease: shareLease(0)})
+	got, err := n.Allocate(index, storage.Allocation{Shares: []int{0}, Size: int64(len(data)), Lease: storagetest.Lease(0)})
 	n.check(err)
 	for at := 0; at < len(data); at += storeStep {
 		_, err := got.Uploads[0].Write(int64(at), data[at:min(at+storeStep, len(data))])
@@ -82,7 +72,7 @@ func (n shareNode) upload(index storage.Index, data []byte) {
 func (n shareNode) update(index storage.Index, at int64, data []byte) {
 	n.t.Helper()
 	got, err := n.ReadTestWrite(index, storage.SlotUpdate{
-		Secrets: storage.SlotSecrets{WriteEnabler: shareSecret("enabler", 0), Lease: shareLease(0)},
+		Secrets: storagetest.Slot(0),
 		Shares:  map[int]storage.ShareUpdate{0: {Writes: []storage.Write{{Offset: at, Data: data}}}},
 	})
 	n.check(err)
@@ -104,31 +94,53 @@ func (n shareNode) read(index storage.Index, want []byte) {
 	n.check(h.Close())
 }
 
-// TestTheShareStoreCostsItsFloors counts at the server what the share store does through a mount.
-func TestTheShareStoreCostsItsFloors(t *testing.T) {
-	t.Parallel()
-	s, proxy := harness.NewStore(t, harness.MinIO).Behind(t)
-	m := harness.NewMount(t, s, "--profile", "tahoe", "--writeback", "1m") // so that only flush stores
-	now := leaseTime
-	n := shareNode{&node{t: t, m: m, proxy: proxy}, openShares(t, m.Dir, &now)}
-	share, slot := shareIndex(0), shareIndex(1)
-	data := n.bytes(shareSize - headerSize - leaseSize)
+// crawl looks at the leases of all shares.
+func (n shareNode) crawl(want int) {
+	n.t.Helper()
+	seen := 0
+	for _, prefix := range storage.Prefixes() {
+		buckets, err := n.Buckets(prefix)
+		n.check(err)
+		for _, b := range buckets {
+			index, ok := storage.BucketIndex(prefix, b)
+			if !ok {
+				n.t.Errorf("%s is no storage index", b)
+			}
+			info, err := n.Inspect(index, 0)
+			n.check(err)
+			if len(info.Leases) == 0 {
+				n.t.Errorf("share 0 of %v has no lease", index)
+			}
+			seen++
+		}
+	}
+	if seen != want {
+		n.t.Errorf("%d shares are seen, want %d", seen, want)
+	}
+}
+
+// shareFloors are what a share store does, in order. The clock goes on where a lease is to be renewed.
+func (n shareNode) shareFloors(now *time.Time) []floor {
 	const slotSize = 10_000
-	n.update(slot, 0, n.bytes(slotSize))
-	n.m.Flush()
-	for _, f := range []floor{
+	share, slot := storagetest.Index(0), storagetest.Index(1)
+	data := n.bytes(shareSize - headerSize - leaseSize)
+	return []floor{
+		{
+			name: "a slot", do: func(*node) { n.update(slot, 0, n.bytes(slotSize)) },
+			want: needs{servers.Put: exactly(1)}, sent: slotSize + 1000,
+		},
 		{
 			name: "an immutable share", do: func(*node) { n.upload(share, data) },
 			want: needs{servers.Put: exactly(1)}, sent: shareSize,
 		},
 		{name: "reading it", do: func(*node) { n.read(share, data) }},
 		{
-			name: "renewing its lease", prepare: func(*node) { now = now.Add(time.Hour) },
-			do:   func(*node) { n.check(n.RenewLease(share, shareLease(0).Renew)) },
+			name: "renewing its lease", prepare: func(*node) { *now = now.Add(time.Hour) },
+			do:   func(*node) { n.check(n.RenewLease(share, storagetest.Lease(0).Renew)) },
 			want: needs{servers.Put: exactly(1)}, sent: shareSize,
 		},
 		{
-			name: "a new lease", do: func(*node) { n.check(n.AddLease(share, shareLease(1))) },
+			name: "a new lease", do: func(*node) { n.check(n.AddLease(share, storagetest.Lease(1))) },
 			want: needs{servers.Put: exactly(1)}, sent: shareSize + leaseSize,
 		},
 		{
@@ -143,12 +155,29 @@ func TestTheShareStoreCostsItsFloors(t *testing.T) {
 		{
 			name: "an upload that is aborted",
 			do: func(*node) {
-				got, err := n.Allocate(shareIndex(2), storage.Allocation{Shares: []int{0}, Size: shareSize, Lease: shareLease(0)})
+				got, err := n.Allocate(storagetest.Index(2), storage.Allocation{Shares: []int{0}, Size: shareSize, Lease: storagetest.Lease(0)})
 				n.check(err)
 				n.check(got.Uploads[0].Abort())
 			},
 		},
-	} {
+		{name: "a crawl of what is known", do: func(*node) { n.crawl(2) }},
+		{
+			// Lists of the top, and two of each level below, until they are seen to be crawled.
+			name: "a crawl on a new machine", prepare: func(*node) { n.forget() }, do: func(*node) { n.crawl(2) },
+			want: needs{servers.List: upTo(6), servers.Get: upTo(4)}, fetched: 4 * endSize,
+		},
+	}
+}
+
+// TestTheShareStoreCostsItsFloors counts at the server what the share store does through a mount.
+func TestTheShareStoreCostsItsFloors(t *testing.T) {
+	t.Parallel()
+	s, proxy := harness.NewStore(t, harness.MinIO).Behind(t)
+	m := harness.NewMount(t, s, "--profile", "tahoe", "--writeback", "1m") // so that only flush stores
+	now := leaseTime
+	n := shareNode{&node{t: t, m: m, proxy: proxy}, openShares(t, m.Dir, &now)}
+	n.m.Flush()
+	for _, f := range n.shareFloors(&now) {
 		t.Log(n.measure(f))
 	}
 }
@@ -165,7 +194,7 @@ func TestABucketOfPlainContainersIsServed(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		i := shareIndex(n)
+		i := storagetest.Index(n)
 		key := fmt.Sprintf("shares/%s/%v/0", i.Prefix(), i)
 		store.Put(t, key, contents, nil)
 		path := filepath.Join(disk, filepath.FromSlash(key))
@@ -180,19 +209,19 @@ func TestABucketOfPlainContainersIsServed(t *testing.T) {
 	for _, dir := range []string{m.Dir, disk} {
 		n := shareNode{&node{t: t, m: m}, openShares(t, dir, &leaseTime)}
 		for i := range 2 {
-			if got, err := n.Shares(shareIndex(i)); err != nil || len(got) != 1 || got[0] != 0 {
-				t.Fatalf("shares of %v in %s: %v, %v", shareIndex(i), dir, got, err)
+			if got, err := n.Shares(storagetest.Index(i)); err != nil || len(got) != 1 || got[0] != 0 {
+				t.Fatalf("shares of %v in %s: %v, %v", storagetest.Index(i), dir, got, err)
 			}
-			n.check(n.AddLease(shareIndex(i), shareLease(100)))
-			n.check(n.RenewLease(shareIndex(i), shareLease(1).Renew))
+			n.check(n.AddLease(storagetest.Index(i), storagetest.Lease(100)))
+			n.check(n.RenewLease(storagetest.Index(i), storagetest.Lease(1).Renew))
 		}
-		n.update(shareIndex(1), 60, []byte("changed through a mount"))
-		n.upload(shareIndex(3), bytes.Repeat([]byte("new"), 1000))
+		n.update(storagetest.Index(1), 60, []byte("changed through a mount"))
+		n.upload(storagetest.Index(3), bytes.Repeat([]byte("new"), 1000))
 	}
 	m.Flush()
 	inStore := store.Contents(t)
 	for _, i := range []int{0, 1, 3} {
-		key := fmt.Sprintf("shares/%s/%v/0", shareIndex(i).Prefix(), shareIndex(i))
+		key := fmt.Sprintf("shares/%s/%v/0", storagetest.Index(i).Prefix(), storagetest.Index(i))
 		want, err := os.ReadFile(filepath.Join(disk, filepath.FromSlash(key)))
 		if err != nil {
 			t.Fatal(err)

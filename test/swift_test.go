@@ -18,11 +18,18 @@ import (
 // The suites run on Swift when the long counts are wanted (harness.Kinds). These are the short ones: one mount, one kill, one
 // file that is larger than an object may be.
 
-// TestSwiftKeepsWhatShellToolsDo uses some of the tools on a mount of Swift.
+// TestSwiftKeepsWhatShellToolsDo uses some of the tools on mounts of one Swift, by its own protocol and by its S3 layer.
 func TestSwiftKeepsWhatShellToolsDo(t *testing.T) {
 	t.Parallel()
+	native := harness.NewStore(t, harness.SwiftSmall)
+	t.Run("native", func(t *testing.T) { keepsWhatShellToolsDo(t, native) })
+	t.Run("s3api", func(t *testing.T) { keepsWhatShellToolsDo(t, harness.NewStoreOn(t, native.Swift.S3())) })
+}
+
+func keepsWhatShellToolsDo(t *testing.T, s *harness.Store) {
+	t.Parallel()
 	source := sourceTree(t, 20)
-	m := harness.NewMount(t, harness.NewStore(t, harness.SwiftSmall))
+	m := harness.NewMount(t, s)
 	for _, tool := range tools {
 		switch tool.name {
 		case "tar packs and unpacks", "sed -i edits in place", "mv renames files over others, and directories",

@@ -53,7 +53,16 @@ func claimReport(s *claim.State) *control.Claim {
 		return nil
 	}
 	return &control.Claim{State: string(s.Status), Since: s.Since, Host: s.Holder.Host, PID: s.Holder.PID, Started: s.Holder.Started,
-		Renewed: s.Holder.Renewed, Problem: s.Problem}
+		Renewed: s.Holder.Renewed, Problem: s.Problem, Shared: sharers(s.Holder)}
+}
+
+// sharers names the mounts that share the store.
+func sharers(r claim.Record) []string {
+	var names []string
+	for _, s := range r.Sharing {
+		names = append(names, fmt.Sprintf("%s (process %d)", s.Host, s.PID))
+	}
+	return names
 }
 
 // claimText prints how the claim stands.
@@ -63,7 +72,11 @@ func claimText(b *bytes.Buffer, c *control.Claim, now time.Time) {
 	}
 	switch claim.Status(c.State) {
 	case claim.Held:
-		text := "held, renewed " + age(now, c.Renewed) + " ago"
+		text := "held, renewed "
+		if len(c.Shared) > 0 {
+			text = fmt.Sprintf("shared by %d (%s), renewed ", len(c.Shared), strings.Join(c.Shared, ", "))
+		}
+		text += age(now, c.Renewed) + " ago"
 		if c.Problem != "" {
 			text += "; it cannot be renewed now: " + c.Problem
 		}

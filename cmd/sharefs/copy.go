@@ -186,7 +186,7 @@ func find(ctx context.Context, file *config.File, text string) (f found, err err
 	if f.Store, err = stores.Find(file, text); err != nil {
 		return f, err
 	}
-	if f.id, err = f.Location.ID(ctx); err != nil {
+	if f.id, err = f.ID(ctx); err != nil {
 		return f, exit.With(exit.Store, err)
 	}
 	f.place = f.id

@@ -91,16 +91,17 @@ func (c *copying) judge(ctx context.Context, p replicate.Progress, err error) er
 
 // copyAmount is how far a copy is.
 func copyAmount(p replicate.Progress) amount {
-	objects, bytes := p.Copied.Objects+p.Same.Objects, p.Copied.Bytes+p.Same.Bytes+p.Moving
-	of := humanize.Comma(p.Source.Objects)
+	a := amount{work: "copying", done: p.Copied.Bytes + p.Same.Bytes + p.Moving}
+	a.whole = max(p.Source.Bytes, a.done)
+	a.text = fmt.Sprintf("%s of %s", humanize.Comma(p.Copied.Objects+p.Same.Objects), objectsText(p.Source.Objects))
 	if !p.Counted {
-		of = "at least " + of
+		a.text += " that are counted so far"
 	}
-	text := fmt.Sprintf("%s of %s objects", humanize.Comma(objects), of)
+	a.text += ", " + humanize.IBytes(uint64(a.done)) + " of " + humanize.IBytes(uint64(a.whole))
 	if p.Failed > 0 {
-		text += fmt.Sprintf(", %s failed", humanize.Comma(p.Failed))
+		a.text += ", " + humanize.Comma(p.Failed) + " failed"
 	}
-	return amount{work: "copying", text: text, done: bytes, whole: max(p.Source.Bytes, bytes)}
+	return a
 }
 
 // printChange prints what a dry run would do.

@@ -68,6 +68,9 @@ func ofStore(s stores.Store, r *doctor.Report) *diagnosis {
 	if r.Claim != nil {
 		d.Claim = &holder{r.Claim.Host, r.Claim.PID, r.Claim.Started, r.Claim.Renewed, r.Claim.Released, r.Claim.Holder()}
 	}
+	if r.Unlisted != nil {
+		d.Findings = append(d.Findings, finding{Kind: string(doctor.Uploads), Text: "they cannot be listed: " + r.Unlisted.Error()})
+	}
 	for _, f := range r.Findings {
 		one := finding{Kind: string(f.Kind), Key: f.Key, Text: texts[f.Kind], Young: f.Young, Mended: f.Mended}
 		if f.Size >= 0 {

@@ -173,6 +173,19 @@ var commands = map[string]func(*testscript.TestScript, bool, []string){
 	"signal": sendSignal,
 	"gone":   gone,
 	"wait4":  waitFor,
+	"port":   port,
+}
+
+// port NAME: the variable is a port that nobody listens on.
+func port(ts *testscript.TestScript, _ bool, args []string) {
+	if len(args) != 1 {
+		ts.Fatalf("usage: port NAME")
+	}
+	address, err := servers.FreePort()
+	ts.Check(err)
+	_, number, err := net.SplitHostPort(address)
+	ts.Check(err)
+	ts.Setenv(args[0], number)
 }
 
 // code N PROGRAM ARG...: the program must exit with code N; when that is not 0 it must have said why in one line.

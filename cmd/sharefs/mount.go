@@ -46,6 +46,9 @@ ends with the mount; a killed daemon's is taken at once by the next mount with i
 of a machine that is gone for good. What that one had not stored is not stored any more: when its cache directory is
 mounted again it is kept aside there.
 
+With --shared several mounts change one store, on S3, and nobody claims it. A close or a rename is stored when it returns,
+on condition that nobody else was first: who is second gets ESTALE, and his data is kept below .sharefs/conflicts.
+
 Each setting below is a flag, a word of -o, an environment variable, and a key of the config file, there in the table
 of a named store or for all mounts; the first of these that names it holds.`,
 		Args:              arguments(1, 2, "DIR, or STORE and DIR"),

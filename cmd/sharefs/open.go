@@ -42,7 +42,7 @@ func (j *job) open(ctx context.Context, h life.Host) (_ life.Opened, err error) 
 			err = errors.Join(err, store.Close())
 		}
 	}()
-	id, err := j.store.Location.ID(ctx)
+	id, err := j.store.ID(ctx)
 	if err != nil {
 		return life.Opened{}, j.store.Error(err)
 	}
@@ -138,6 +138,7 @@ func (j *job) mountOptions(store *stack.Stack, id, cacheDir string, h life.Host)
 			UID: s.UID, GID: s.GID, FileMode: fileMode, DirMode: dirMode,
 			Attributes: attributes,
 			ReadOnly:   s.ReadOnly,
+			Shared:     s.Shared,
 			CommitSync: s.Commit == config.CommitSync,
 
 			CheckForeign: s.Foreign == config.ForeignCheck,

@@ -30,7 +30,7 @@ or does not have the bytes that its header promises. The data of shares are not 
 			if err != nil {
 				return err
 			}
-			fmt.Fprintf(cmd.OutOrStdout(), "%s, %s, with %s; %s cannot be read\n", sharesText(c.shares), bytesText(c.bytes), leasesText(c.leases), filesText(c.failed))
+			fmt.Fprintf(c.out, "%s, %s, with %s; %s cannot be read\n", sharesText(c.shares), bytesText(c.bytes), leasesText(c.leases), filesText(c.failed))
 			return unread(c.failed)
 		},
 	}
@@ -46,7 +46,8 @@ type shareCheck struct {
 }
 
 func (c *shareCheck) show(done, all int) {
-	c.progress.show(amount{work: "checking", text: sharesText(c.shares) + ", " + filesText(c.failed) + " damaged", done: int64(done), whole: int64(all), noBytes: true})
+	text := sharesText(c.shares) + ", " + filesText(c.failed) + " damaged"
+	c.progress.show(amount{work: "checking", text: text, done: int64(done), whole: int64(all), noBytes: true})
 }
 
 func (c *shareCheck) share(index storage.Index, number int, info storage.ShareInfo) {

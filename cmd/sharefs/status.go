@@ -27,7 +27,7 @@ The exit code is 5 when a file cannot be stored or another mount has taken the s
   pending    files, bytes, oldest (a time), uploading: what waits to be stored
   stuck      list of path, error, since, tries: what the store does not take
   claim      state (held; unsure: not renewed for too long, nothing is stored until it is; lost), since, problem; of the
-             holder: host, pid, started, renewed. A read-only mount has none
+             holder: host, pid, started, renewed; shared: the mounts that share the store. A read-only mount has none
   conflicts  list of path, why, kept, size, time: contents that could not be stored, and are kept aside
   cache      size, max_size, memory (bytes), hits, misses, hit_rate (0 to 1)
   stage      size, max_size, keep_free, free (bytes): what changed files take of the local disk; waiting (writers that

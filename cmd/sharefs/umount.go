@@ -5,11 +5,13 @@ import (
 	"fmt"
 	"os"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
 	"sharefs/cmd/sharefs/internal/control"
 	"sharefs/cmd/sharefs/internal/exit"
+	"sharefs/cmd/sharefs/internal/mountpoint"
 	"sharefs/fusefs"
 )
 
@@ -59,7 +61,10 @@ func detachDead(p place) error {
 
 func umount(ctx context.Context, d *control.Daemon, noWait bool) error {
 	bar := newProgress(os.Stderr)
+	watching, stop := context.WithCancel(ctx)
+	go tellHolders(watching, d.Dir)
 	out, err := d.Umount(ctx, noWait, storing(bar))
+	stop()
 	bar.end()
 	if err != nil {
 		return unanswered(ctx, err, d.Dir+" stays mounted")
@@ -83,6 +88,35 @@ func umount(ctx context.Context, d *control.Daemon, noWait bool) error {
 		fmt.Fprintf(os.Stderr, "sharefs: everything is stored but %s, which stay in %s for the next mount\n", scratchText(out.Kept), d.CacheDir)
 	}
 	return nil
+}
+
+// holdersPause is how often it is looked who else has a mount.
+const holdersPause = time.Second
+
+// tellHolders says who else has a mount that is unmounted here, while its daemon cannot end because of that.
+func tellHolders(ctx context.Context, dir string) {
+	m, mounted, err := mountpoint.Top(dir)
+	if err != nil || !mounted {
+		return
+	}
+	tick := time.NewTicker(holdersPause)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return
+		}
+		now, mounted, err := mountpoint.Top(dir)
+		if err != nil || mounted && now.Device == m.Device {
+			continue
+		}
+		if holders := mountpoint.Holders(m.Device); len(holders) > 0 {
+			fmt.Fprintf(os.Stderr, "sharefs: %s is unmounted here, but other mount namespaces have it still, of %s: waiting until they end, or unmount it there (nsenter -m -t PID umount %s)\n",
+				dir, strings.Join(holders, ", "), dir)
+			return
+		}
+	}
 }
 
 // notStored says how much an outcome left, and why.

@@ -50,12 +50,20 @@ type Record struct {
 	Started  time.Time `json:"started"` // times are those of the holder's clock, for people
 	Renewed  time.Time `json:"renewed"`
 	Released bool      `json:"released,omitempty"` // nobody holds it: the last holder left in good order
+	Sharing  []Sharer  `json:"sharing,omitempty"`  // who share the store, see Share; none: one holder has it
 }
 
 // Holder names the holder for people.
 func (r Record) Holder() string {
 	if r.Token == "" {
 		return "somebody whose claim cannot be read"
+	}
+	if len(r.Sharing) > 0 {
+		names := make([]string, len(r.Sharing))
+		for i, s := range r.Sharing {
+			names[i] = fmt.Sprintf("%s (process %d)", s.Host, s.PID)
+		}
+		return strings.Join(names, ", ")
 	}
 	return fmt.Sprintf("%s (process %d)", r.Host, r.PID)
 }
@@ -150,6 +158,9 @@ type HeldError struct {
 
 // Error names the holder and says what to do.
 func (e *HeldError) Error() string {
+	if e.Holder.Shared() {
+		return e.sharedText()
+	}
 	text := "the store is in use: " + e.Holder.Holder() + " holds it"
 	if e.Same {
 		text += ", with another cache directory"
@@ -161,6 +172,15 @@ func (e *HeldError) Error() string {
 		return text + ": it is alive, so the store was not taken over: unmount it there, or mount here with --read-only"
 	}
 	return text + fmt.Sprintf(": unmount it there, or mount here with --read-only; if it is gone for good, mount with --take-over, which watches for %v that it is silent", e.Watched)
+}
+
+// sharedText is Error when the store is shared.
+func (e *HeldError) sharedText() string {
+	text := fmt.Sprintf("the store is shared by %s, last heard of at %s: ", e.Holder.Holder(), stamp(e.Holder.Renewed))
+	if e.Changed {
+		return text + "they are alive, so the store was not taken over: unmount it there, or mount here with --shared or --read-only"
+	}
+	return text + fmt.Sprintf("mount here with --shared too, or with --read-only, or unmount it there; if they are gone for good, mount with --take-over, which watches for %v that they are silent", e.Watched)
 }
 
 func stamp(t time.Time) string { return t.Local().Format(time.DateTime) }

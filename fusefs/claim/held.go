@@ -35,6 +35,7 @@ type Claim struct {
 	rules rules
 	o     Options
 	token string
+	share bool // with others: see Share
 
 	stop context.CancelFunc // of renewing
 	done chan struct{}      // closed when renewing has ended
@@ -54,8 +55,8 @@ type Claim struct {
 const retryPause = 5 * time.Second
 
 // hold begins to keep a claim that was taken.
-func hold(r *register, rules rules, got place, from time.Duration) *Claim {
-	c := &Claim{r: r, rules: rules, o: r.o, token: got.record.Token, held: got, done: make(chan struct{}), wake: make(chan struct{}, 1)}
+func hold(r *register, rules rules, share bool, got place, from time.Duration) *Claim {
+	c := &Claim{r: r, rules: rules, o: r.o, share: share, token: got.record.Token, held: got, done: make(chan struct{}), wake: make(chan struct{}, 1)}
 	c.held.until = from + r.o.Hold
 	c.span, c.endSpan = context.WithCancel(context.Background())
 	c.state = State{Status: Held, Holder: got.record, Since: r.o.Now()}
@@ -165,13 +166,18 @@ func (c *Claim) keep(ctx context.Context) {
 func (c *Claim) renew(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, c.o.Renew/2)
 	defer cancel()
-	rec := c.held.record
-	rec.Renewed, rec.Seq = c.o.Now().UTC(), c.o.Seq()
-	return c.write(ctx, rec)
+	return c.write(ctx, func(rec Record) Record {
+		rec.Renewed, rec.Seq = c.o.Now().UTC(), c.o.Seq()
+		if c.share {
+			rec = rec.with(c.o.self())
+		}
+		return rec
+	})
 }
 
-// write writes a record in the place of the one that is held.
-func (c *Claim) write(ctx context.Context, rec Record) error {
+// write writes what next makes of the record that is held in its place.
+func (c *Claim) write(ctx context.Context, next func(Record) Record) error {
+	rec := next(c.held.record)
 	got, from, err := c.rules.renew(ctx, c.held, rec)
 	for range 3 { // a write of ours may have taken effect whose answer was lost
 		if !errors.Is(err, errRaced) {
@@ -184,6 +190,7 @@ func (c *Claim) write(ctx context.Context, rec Record) error {
 		case now.n == 0: // somebody has removed it: the first to write it again has it
 			got, from, err = c.rules.take(ctx, now, rec)
 		case now.record.Token == c.token:
+			rec = next(now.record) // of ours before, or of others who share the store
 			got, from, err = c.rules.renew(ctx, now, rec)
 		default:
 			c.lose(now.record)
@@ -225,9 +232,14 @@ func (c *Claim) Release(ctx context.Context) error {
 	if !c.end() {
 		return nil
 	}
-	rec := c.held.record
-	rec.Renewed, rec.Seq, rec.Released = c.o.Now().UTC(), c.o.Seq(), true
-	if err := c.write(ctx, rec); err != nil && !errors.Is(err, errRaced) {
+	err := c.write(ctx, func(rec Record) Record {
+		rec.Renewed, rec.Seq, rec.Released = c.o.Now().UTC(), c.o.Seq(), true
+		if c.share {
+			rec = rec.without(c.o.self())
+		}
+		return rec
+	})
+	if err != nil && !errors.Is(err, errRaced) {
 		return fmt.Errorf("releasing the claim on the store: %w", err)
 	}
 	return nil

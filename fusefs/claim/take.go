@@ -14,6 +14,7 @@ type taker struct {
 	o     Options
 	r     *register
 	rules rules
+	share bool // with others who do
 }
 
 // tries is how often a taker looks again because others were first. Each time somebody has won.
@@ -40,14 +41,18 @@ func (t taker) take(ctx context.Context) (*Claim, *Record, error) {
 			return nil, nil, fmt.Errorf("noting the claim: %w", err)
 		}
 		rec.Seq = t.o.Seq()
-		got, from, err := t.rules.take(ctx, found, rec)
+		write := rec
+		if t.share {
+			write = t.joined(found, rec)
+		}
+		got, from, err := t.rules.take(ctx, found, write)
 		if errors.Is(err, errRaced) {
 			continue
 		}
 		if err != nil {
 			return nil, nil, err
 		}
-		return hold(t.r, t.rules, got, from), before, nil
+		return hold(t.r, t.rules, t.share, got, from), before, nil
 	}
 	return nil, nil, &HeldError{Holder: found.record, Watched: t.o.Watched}
 }
@@ -72,7 +77,10 @@ func (t taker) mayTake(ctx context.Context, p place) (place, error) {
 	return t.watch(ctx, p)
 }
 
-func (t taker) free(p place) bool { return p.n == 0 || p.record.Released || t.own(p) }
+// free reports whether a claim is nobody's, or, for who shares the store, of others who do.
+func (t taker) free(p place) bool {
+	return p.n == 0 || p.record.Released || t.own(p) || t.left(p) || t.share && p.record.Shared()
+}
 
 func (t taker) held(p place, changed bool) error {
 	return &HeldError{Holder: p.record, Changed: changed, Watched: t.o.Watched, Same: p.record.Machine == t.o.Machine}

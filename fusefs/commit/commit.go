@@ -56,6 +56,11 @@ type Content interface {
 	Localise(ctx context.Context, ino uint64) error
 	// Secure makes what is staged of a closed file, and that the catalog has it, durable against a power loss.
 	Secure(ctx context.Context, ino uint64) error
+	// Changed says, in the transaction that records it, that another program's content is that of the inode now.
+	Changed(tx *catalog.Tx, ino uint64)
+	// Lose gives up a change because another mount was first: what is staged is kept aside, and what the store has is the
+	// inode's. Nothing of the inode is pending afterwards.
+	Lose(l Lost) error
 	// Moved says that the same bytes are stored under another key or version now.
 	Moved(content uint64, key string, v provider.Version)
 	// Held returns the unlinked inode with an open handle that still reads the object at key; 0 when there is none.
@@ -77,6 +82,7 @@ type Options struct {
 	Writeback    time.Duration // quiet time after the last change. 0: 1 s
 	WritebackMax time.Duration // at most this after the first change. 0: 30 s
 	Parallel     int           // requests at a time. 0: 16
+	Shared       bool          // other mounts change the store too: see shared.go
 	CheckForeign bool          // one HEAD before each request that carries no condition finds what another program has changed
 	Attributes   bool          // files' attributes are stored in metadata, and directories have markers that carry them
 	DirMode      uint32        // permission bits, owner and group of directories that need no marker

@@ -272,6 +272,10 @@ func (k *contents) Localise(ctx context.Context, ino uint64) (err error) {
 	return err
 }
 
+func (k *contents) Changed(*catalog.Tx, uint64) {}
+
+func (k *contents) Lose(Lost) error { return errors.New("nothing is shared here") }
+
 func (k *contents) Moved(content uint64, key string, v provider.Version) {
 	k.b.noteMoved(key)
 }

@@ -80,6 +80,9 @@ func (c *Committer) sendDelete(keys []string, urgent bool) error {
 	if err != nil {
 		return err
 	}
+	if c.o.Shared { // one at a time: see Capabilities.MaxDeleteBatch of the store that is given to New
+		return c.deleteShared(keys[0], urgent)
+	}
 	if err := c.checkDoomed(keys); err != nil {
 		return err
 	}

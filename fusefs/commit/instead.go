@@ -50,6 +50,7 @@ func (c *Committer) adopt(seen *catalog.Inode, err error) error {
 		if n.Content, err = tx.NewID(); err != nil {
 			return err
 		}
+		c.content.Changed(tx, n.Ino)
 		n.Version, n.Revision, n.Size, n.StoredSz, n.Target = have.Version, have.Revision, have.Size, have.Size, ""
 		return tx.Put(n)
 	})

@@ -110,7 +110,7 @@ func (c *Committer) lookInode(it *item, urgent bool, end func()) {
 	case p.save != 0:
 		go func() {
 			defer end()
-			c.finish(it, false, c.save(p.save, p.frees))
+			c.finish(it, false, c.lose(p, c.save(p.save, p.frees)))
 		}()
 		return
 	case p.first != (itemID{}):
@@ -142,6 +142,7 @@ func (c *Committer) lookInode(it *item, urgent bool, end func()) {
 				c.q.park(it, c.o.Now(), c.o)
 				return
 			}
+			err = c.lose(p, err)
 			c.end(it, outcome{clean: clean, stored: err == nil && p.kind == putFile, err: err})
 		}()
 		return

@@ -36,7 +36,7 @@ func Attrs(n *catalog.Inode) provider.Attrs {
 // condition is what the catalog believes of the key that is about to be replaced, where the store can check it. Copies
 // have none: stores that check it for a Put may not for a Copy.
 func (c *Committer) condition(p plan) provider.Condition {
-	if p.kind != putFile && p.kind != putSymlink {
+	if p.kind != putFile && p.kind != putSymlink && (p.kind != putMarker || !c.o.Shared) {
 		return provider.Condition{}
 	}
 	version, known := p.over, p.held
@@ -55,7 +55,7 @@ func (c *Committer) condition(p plan) provider.Condition {
 // found looks at what is really at a key after a condition did not hold. mine: it is what the request has made, whose
 // answer was lost. Otherwise it is replaced, as a write to a file replaces it on any shared disk; cond is the condition
 // for that. What another program has put there, and no earlier request of this catalog, is reported.
-func (c *Committer) found(p plan, tag string) (have provider.Object, cond provider.Condition, mine bool, err error) {
+func (c *Committer) found(p plan, tag string, _ provider.Condition) (have provider.Object, cond provider.Condition, mine bool, err error) {
 	have, err = c.store.Stat(c.ctx, p.key)
 	switch {
 	case provider.Is(err, provider.KindNotFound):
@@ -88,7 +88,7 @@ func (c *Committer) request(p plan, snap Snapshot, md provider.Metadata, cond pr
 		return c.store.Put(ctx, p.key, strings.NewReader(n.Target), int64(len(n.Target)), provider.PutOptions{If: cond, Metadata: md})
 	case putMarker:
 		return c.store.Put(ctx, p.key, bytes.NewReader(nil), 0,
-			provider.PutOptions{Metadata: md, ContentType: "application/x-directory"})
+			provider.PutOptions{If: cond, Metadata: md, ContentType: "application/x-directory"})
 	case moveFile:
 		return c.store.Move(ctx, n.Key, p.key)
 	case copyFile:

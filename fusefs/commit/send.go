@@ -40,7 +40,11 @@ func (c *Committer) send(p plan, snap Snapshot) (clean bool, err error) {
 	md := c.metadata(p.n, tag)
 	cond := c.condition(p)
 	failpoint.Hit("commit.intended")
-	if cond.IsZero() && p.kind != copyMeta { // which names the version that it changes
+	if c.o.Shared && cond.IsZero() && p.kind != copyFile && p.kind != copyMeta {
+		if cond, err = c.sharedCondition(p, tag); err != nil {
+			return false, errors.Join(err, c.forgetIntent(p.n.Ino))
+		}
+	} else if cond.IsZero() && p.kind != copyMeta { // which names the version that it changes
 		if err := c.checkForeign(p); err != nil {
 			return false, errors.Join(err, c.forgetIntent(p.n.Ino))
 		}
@@ -52,11 +56,15 @@ func (c *Committer) send(p plan, snap Snapshot) (clean bool, err error) {
 			c.noteLate(p.lateAs(cond), p.from(), p.key)
 		}
 		failpoint.Hit("commit.sent")
-		if cond.IsZero() || !provider.Is(err, provider.KindPrecondition) || errors.Is(err, transfer.ErrSource) || try == 3 {
+		if cond.IsZero() || !refused(err, cond) || errors.Is(err, transfer.ErrSource) || try == 3 {
 			break
 		}
+		look := c.found
+		if c.o.Shared {
+			look = c.contend
+		}
 		var mine bool
-		if obj, cond, mine, err = c.found(p, tag); mine || err != nil {
+		if obj, cond, mine, err = look(p, tag, cond); mine || err != nil {
 			break
 		}
 	}
@@ -130,6 +138,9 @@ func (c *Committer) intend(p *plan, parts bool) (tag string, err error) {
 
 // ambiguous reports whether a request that failed may have taken effect, or may yet.
 func ambiguous(err error) bool {
+	if lost := (&LostError{}); errors.As(err, &lost) {
+		return false
+	}
 	return provider.IsContext(err) || provider.Is(err, provider.KindUnavailable) || provider.KindOf(err) == provider.KindOther
 }
 

@@ -34,15 +34,18 @@ func (c *Committer) piecesOfSpilled(l stage.Layout, spills []catalog.Spill, patc
 
 // unspilled are the parts of a range that is not copied from a spill.
 func (c *Committer) unspilled(l stage.Layout, off, end int64, patch bool) []transfer.Piece {
-	p := transfer.Piece{Off: off, Len: end - off}
-	if patch && !touches(l.Dirty, off, end) {
-		p.Copy = true
-		return []transfer.Piece{p}
+	copied := patch && !touches(l.Dirty, off, end)
+	most := int64(transfer.DefaultPartSize)
+	if copied {
+		most = end - off
+	}
+	if c.caps.MaxPartSize > 0 {
+		most = min(most, c.caps.MaxPartSize)
 	}
 	var out []transfer.Piece
-	for n := (p.Len + transfer.DefaultPartSize - 1) / transfer.DefaultPartSize; n > 0; n-- {
+	for n := (end - off + most - 1) / most; n > 0; n-- {
 		length := (end - off) / n
-		out = append(out, transfer.Piece{Off: off, Len: length})
+		out = append(out, transfer.Piece{Off: off, Len: length, Copy: copied})
 		off += length
 	}
 	return out

@@ -47,6 +47,9 @@ func (t *Tree) attrOf(row *catalog.Inode) Attr {
 	if f := n.file.Load(); f != nil {
 		n.attrMu.Lock()
 		defer n.attrMu.Unlock()
+		if !n.changed && n.outdated() {
+			return a
+		}
 		copied := *row
 		if !n.changed { // what memory knew may have gone to the row since that was read
 			if now, err := n.row(); err == nil {
@@ -152,7 +155,7 @@ func (t *Tree) Readlink(ctx context.Context, ino uint64) (string, error) {
 	if row.Target != "" || row.Size == 0 {
 		return row.Target, nil
 	}
-	r, err := t.openStored(ctx, ino, 0, 0)
+	r, err := t.openStored(ctx, ino, 0, 0, 0)
 	if err != nil {
 		return "", err
 	}

@@ -72,8 +72,8 @@ type checkpointRow struct {
 // Checkpoint writes a checkpoint if something was stored since the last one, and if that is worth its bytes: it is small, or
 // small beside what was sent. Without force only the latter counts.
 func (t *Tree) Checkpoint(ctx context.Context, force bool) error {
-	if t.o.ReadOnly || t.o.Attributes != AttributesFull {
-		return nil // a listing tells all there is
+	if t.othersChange() || t.o.Attributes != AttributesFull {
+		return nil // it would be out of date; or a listing tells all there is
 	}
 	t.checkpointing.Lock()
 	defer t.checkpointing.Unlock()
@@ -224,7 +224,7 @@ func toCheckpoint(n *catalog.Inode, key string) (checkpointRow, bool) {
 // restore fills a catalog that knows nothing from the newest checkpoint, if there is one. A catalog that knows that there is
 // nothing, or what is to be deleted, does not need it. What a checkpoint cannot give is asked of the store later.
 func (t *Tree) restore(ctx context.Context, how trust) error {
-	if u := t.cat.Usage(); how != trustNothing || u.Files+u.Dirs > 0 || t.o.Attributes != AttributesFull {
+	if u := t.cat.Usage(); how != trustNothing || t.o.Shared || u.Files+u.Dirs > 0 || t.o.Attributes != AttributesFull {
 		return nil
 	}
 	pending := 0

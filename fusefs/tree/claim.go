@@ -32,6 +32,9 @@ func (t *Tree) takeClaim(ctx context.Context) error {
 	if o.Machine == "" {
 		o.Machine = claim.MachineID(o.Host)
 	}
+	if t.o.Shared {
+		return t.shareClaim(ctx, o)
+	}
 	tried := was
 	o.Keep = func(token string, before *claim.Record, _ bool) error {
 		if before != nil && !t.ours(*before, was) {
@@ -161,7 +164,7 @@ it was not stored. The file, if it is there, has the content that the store has.
 
 // settleClaim notes in the catalog that the claim is held, after what it makes void is gone.
 func (t *Tree) settleClaim(tx *catalog.Tx) error {
-	if t.claim == nil {
+	if t.claim == nil || t.o.Shared {
 		return nil
 	}
 	if t.superseded {

@@ -160,7 +160,7 @@ func (t *Tree) Localise(ctx context.Context, ino uint64) error {
 	}
 	n := t.acquire(ino)
 	defer t.release(n)
-	if err := n.stageNow(false, false); errors.Is(err, syscall.ESTALE) {
+	if err := n.stageNow(nil, false, false); errors.Is(err, syscall.ESTALE) {
 		return nil // the row is gone: nobody needs the bytes
 	} else if err != nil {
 		return err

@@ -14,7 +14,9 @@ import (
 type File struct {
 	n        *node
 	writes   bool
-	wrote    atomic.Bool // since the last Flush or Fsync that stored it
+	era      uint64        // of the node when it was opened
+	wrote    atomic.Uint64 // grows with each change
+	stored   atomic.Uint64 // what wrote was of the last change that was stored
 	released atomic.Bool
 }
 
@@ -22,7 +24,7 @@ var _ Handle = (*File)(nil)
 
 // newFile makes a handle of a node that is in use, and takes that use over.
 func (t *Tree) newFile(n *node, flags uint32) *File {
-	f := &File{n: n, writes: flags&syscall.O_ACCMODE != syscall.O_RDONLY}
+	f := &File{n: n, writes: flags&syscall.O_ACCMODE != syscall.O_RDONLY, era: n.era.Load()}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	n.handles++
@@ -37,6 +39,9 @@ func (t *Tree) Open(ctx context.Context, ino uint64, flags uint32) (Handle, erro
 	writes := flags&syscall.O_ACCMODE != syscall.O_RDONLY
 	if t.readOnly() && (writes || flags&syscall.O_TRUNC != 0) {
 		return nil, syscall.EROFS
+	}
+	if err := t.fresh(ctx, ino); err != nil {
+		return nil, err
 	}
 	row, err := t.knownAttrs(ctx, ino)
 	if err != nil {
@@ -54,7 +59,7 @@ func (t *Tree) Open(ctx context.Context, ino uint64, flags uint32) (Handle, erro
 		return nil, err
 	}
 	if flags&syscall.O_TRUNC != 0 {
-		err := f.n.change(ctx, edit{truncate: true}, func(s *stage.File) error { return s.Truncate(t.ctx, 0) })
+		err := f.n.change(ctx, edit{by: f, truncate: true}, func(s *stage.File) error { return s.Truncate(t.ctx, 0) })
 		if err == nil {
 			err = f.n.persist()
 		}
@@ -62,7 +67,7 @@ func (t *Tree) Open(ctx context.Context, ino uint64, flags uint32) (Handle, erro
 			f.Release()
 			return nil, err
 		}
-		f.wrote.Store(true)
+		f.wrote.Add(1)
 	}
 	return f, nil
 }
@@ -94,7 +99,14 @@ func (f *File) Ino() uint64 { return f.n.ino }
 
 // ReadAt reads.
 func (f *File) ReadAt(ctx context.Context, p []byte, off int64) (int, error) {
-	return f.n.readAt(ctx, p, off, f.writes)
+	if f.stale() {
+		return 0, syscall.ESTALE
+	}
+	k, err := f.n.readAt(ctx, p, off, f.writes)
+	if f.stale() { // meanwhile: it may be of the one content or of the other
+		return 0, syscall.ESTALE
+	}
+	return k, err
 }
 
 // mayWrite returns the error of a write that must not be.
@@ -117,7 +129,7 @@ func (f *File) WriteAt(ctx context.Context, p []byte, off int64) (k int, err err
 	if limit := f.n.t.caps.MaxObjectSize; limit > 0 && off+int64(len(p)) > limit {
 		return 0, syscall.EFBIG
 	}
-	f.wrote.Store(true)
+	defer f.wrote.Add(1) // afterwards: a close that came before has stored what was before
 	for {
 		k, err = f.writeOnce(ctx, p, off)
 		over := overCapacity{}
@@ -134,7 +146,7 @@ func (f *File) WriteAt(ctx context.Context, p []byte, off int64) (k int, err err
 func (f *File) writeOnce(ctx context.Context, p []byte, off int64) (k int, err error) {
 	var short error // of a write that the disk took only in part
 	span := stage.Range{Off: off, Len: int64(len(p))}
-	err = f.n.change(ctx, edit{span: span, end: off + span.Len}, func(s *stage.File) (err error) {
+	err = f.n.change(ctx, edit{by: f, span: span, end: off + span.Len}, func(s *stage.File) (err error) {
 		if k, err = s.WriteAt(ctx, p, off); k > 0 {
 			short, err = err, nil
 		}
@@ -160,8 +172,8 @@ func (f *File) Allocate(ctx context.Context, off, length int64, mode uint32) err
 	if limit := f.n.t.caps.MaxObjectSize; limit > 0 && off+length > limit {
 		return syscall.EFBIG
 	}
-	f.wrote.Store(true)
-	e := edit{span: stage.Range{Off: off, Len: length}, end: off + length}
+	defer f.wrote.Add(1)
+	e := edit{by: f, span: stage.Range{Off: off, Len: length}, end: off + length}
 	if mode&fallocPunchHole != 0 {
 		e.span.Len = 0
 	}
@@ -176,8 +188,11 @@ func (f *File) Seek(ctx context.Context, off int64, whence uint32) (int64, error
 	if whence != SeekData && whence != SeekHole {
 		return 0, syscall.EINVAL
 	}
+	if f.stale() {
+		return 0, syscall.ESTALE
+	}
 	f.n.gate.RLock()
-	if s := f.n.file.Load(); s != nil {
+	if s := f.n.current(); s != nil {
 		defer f.n.gate.RUnlock()
 		return s.Seek(ctx, off, whence)
 	}
@@ -194,18 +209,19 @@ func (f *File) Seek(ctx context.Context, off int64, whence uint32) (int64, error
 	return off, nil
 }
 
-// Flush is close(2). With CommitSync it is fsync(2) for a handle that has changed something.
+// Flush is close(2). With CommitSync it is fsync(2) for a handle that has changed something. Processes that have forked close one
+// handle several times, at once too: each waits until what was written before is stored.
 func (f *File) Flush(ctx context.Context) error {
 	if !f.writes {
 		return nil
 	}
-	attrs := f.n.unfollowed.Swap(false)
-	if !f.n.t.o.CommitSync || !attrs && !f.wrote.Load() {
+	attrs := f.n.unfollowed.Load()
+	if !f.n.t.o.CommitSync || attrs == f.n.followed.Load() && f.wrote.Load() == f.stored.Load() {
 		return f.n.persist()
 	}
 	err := f.Fsync(ctx)
-	if err != nil && attrs {
-		f.n.unfollowed.Store(true)
+	if err == nil {
+		raise(&f.n.followed, attrs)
 	}
 	return err
 }
@@ -216,19 +232,27 @@ func (f *File) Fsync(ctx context.Context) error {
 	if t.o.ReadOnly {
 		return nil
 	}
-	wrote := f.wrote.Swap(false) // a write that comes meanwhile is the next one's
+	wrote := f.wrote.Load() // a write that comes meanwhile is the next one's
 	err := f.n.persist()
 	switch {
 	case err != nil:
+	case f.stale() && wrote != f.stored.Load():
+		err = syscall.ESTALE // what was written is not the file's any more
 	case t.commit.Scratch(f.n.ino):
 		err = t.secure(f.n.ino, true)
 	default:
 		err = t.storeNow(ctx, f.n.ino)
 	}
-	if err != nil && wrote {
-		f.wrote.Store(true)
+	if err == nil {
+		raise(&f.stored, wrote)
 	}
 	return err
+}
+
+// raise makes v at least to.
+func raise(v *atomic.Uint64, to uint64) {
+	for have := v.Load(); have < to && !v.CompareAndSwap(have, to); have = v.Load() {
+	}
 }
 
 // Release ends the handle.

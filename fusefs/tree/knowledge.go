@@ -30,7 +30,7 @@ func (t *Tree) doubt(how trust) error {
 
 // compareInBackground compares the catalog with the store, if there is need to, while the mount serves.
 func (t *Tree) compareInBackground(how trust) {
-	if how == trustAll || t.o.ReadOnly {
+	if how == trustAll || t.othersChange() {
 		return
 	}
 	u := t.cat.Usage()
@@ -60,9 +60,9 @@ func (t *Tree) compareInBackground(how trust) {
 	})
 }
 
-// expire makes a directory of a read-only mount, whose store others may change, incomplete when its listing is too old.
+// expire makes a directory of a mount whose store others may change incomplete when its listing is too old.
 func (t *Tree) expire(ino uint64) {
-	if !t.o.ReadOnly || t.o.Revalidate <= 0 {
+	if !t.othersChange() || t.o.Revalidate <= 0 {
 		return
 	}
 	time.AfterFunc(t.o.Revalidate, func() {

@@ -3,6 +3,7 @@ package tree
 import (
 	"context"
 	"strings"
+	"time"
 
 	"sharefs/fusefs/catalog"
 	"sharefs/provider"
@@ -19,6 +20,7 @@ type listing struct {
 	t      *Tree
 	ino    uint64
 	prefix string
+	began  time.Time
 	seen   map[string]bool            // names that the listing told
 	files  map[string]provider.Object // files that have the name of a known directory, which may come later
 	marker bool
@@ -37,7 +39,7 @@ func (l *listing) tell(name string, ino uint64) { l.news = append(l.news, news{n
 
 // list lists a directory and makes rows of what is there.
 func (t *Tree) list(ctx context.Context, ino uint64) error {
-	l := &listing{t: t, ino: ino, seen: map[string]bool{}, files: map[string]provider.Object{}}
+	l := &listing{t: t, ino: ino, began: time.Now(), seen: map[string]bool{}, files: map[string]provider.Object{}}
 	known := false
 	err := t.cat.View(func(tx *catalog.Tx) error {
 		row, err := tx.Get(ino)
@@ -147,6 +149,10 @@ func (l *listing) learn(tx *catalog.Tx, o provider.Object) error {
 		return nil
 	}
 	name := keycodec.Decode(component)
+	if l.t.own.since(o.Key, l.began) {
+		l.seen[name] = true
+		return nil
+	}
 	have, err := tx.Child(l.ino, name)
 	switch {
 	case catalog.IsNotFound(err):
@@ -231,6 +237,9 @@ func (l *listing) update(tx *catalog.Tx, row *catalog.Inode, o provider.Object) 
 			return err
 		}
 		row.Content = id
+		if row.Version != o.Version || row.StoredSz != o.Size || row.Revision != "" {
+			l.t.Changed(tx, row.Ino)
+		}
 	}
 	l.t.setStored(row, o)
 	row.Known = false
@@ -291,6 +300,9 @@ func (l *listing) forget(tx *catalog.Tx, row *catalog.Inode) (gone bool, err err
 		rows = append(rows, below...)
 	}
 	for _, n := range rows {
+		if l.t.own.since(n.Key, l.began) {
+			return false, nil
+		}
 		if pendingRow(n) {
 			l.again = l.again || !n.Dirty.IsZero() || n.PutKey != ""
 			return false, nil

@@ -243,6 +243,7 @@ func (t *Tree) learnObject(tx *catalog.Tx, row *catalog.Inode, o provider.Object
 			return err
 		}
 		row.Content = id
+		t.Changed(tx, row.Ino)
 	}
 	t.setStored(row, o)
 	t.applyAttrs(row, o)

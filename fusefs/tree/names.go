@@ -3,6 +3,7 @@ package tree
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"syscall"
 	"time"
@@ -199,6 +200,7 @@ func (t *Tree) Mkdir(ctx context.Context, c Caller, parent uint64, name string, 
 		return nil
 	})
 	if err == nil {
+		t.expire(attr.Ino) // empty is what it is now
 		err = t.follow(ctx, []uint64{attr.Ino})
 	}
 	return attr, err
@@ -246,7 +248,7 @@ func (t *Tree) Create(ctx context.Context, c Caller, parent uint64, name string,
 	switch {
 	case err == nil:
 		f := t.newFile(n, flags)
-		f.wrote.Store(true) // an empty file is something to store
+		f.wrote.Add(1) // an empty file is something to store
 		return attr, f, nil
 	case n != nil: // the commit failed: release removes the staged file, as of any inode without a row
 		t.release(n)
@@ -311,6 +313,10 @@ func (t *Tree) remove(ctx context.Context, parent uint64, name string, check fun
 	if t.readOnly() {
 		return syscall.EROFS
 	}
+	call := fmt.Sprintf("remove %d/%s", parent, name)
+	if t.repeated(call) {
+		return syscall.ESTALE
+	}
 	if err := t.complete(ctx, parent); err != nil {
 		return err
 	}
@@ -339,7 +345,9 @@ func (t *Tree) remove(ctx context.Context, parent uint64, name string, check fun
 	if err != nil {
 		return err
 	}
-	return t.follow(ctx, nil, keys...)
+	err = t.follow(ctx, nil, keys...)
+	t.lost(call, err)
+	return err
 }
 
 // detach takes an inode's name away: its object is doomed, its row stays until the kernel has forgotten it.

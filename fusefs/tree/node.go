@@ -34,12 +34,15 @@ type node struct {
 	synced  bool         // the durable catalog may call file synced: see durable.go
 	src     *cacheSource // open for reading; made on demand
 
+	era atomic.Uint64 // see changed.go; grows under Tree.mu
+	at  atomic.Uint64 // the era of file and src; written under gate
+
 	file      atomic.Pointer[stage.File] // written under gate
 	exclusive atomic.Pointer[snapshot]   // an upload that reads file itself: a write breaks it
 
 	spilling sync.RWMutex // see spill.go. Held shared while a range is spilled, else while the file is stored. Taken before gate.
 
-	unfollowed atomic.Bool // attributes were changed that the next close has to store
+	unfollowed, followed atomic.Uint64 // changes of attributes that a close has to store, and those that one has stored
 
 	attrMu  sync.Mutex
 	changed bool      // file was changed since the row was written
@@ -134,7 +137,7 @@ func (n *node) close() error {
 func (n *node) closeLocked() {
 	n.closeSource()
 	f := n.file.Swap(nil)
-	staged, synced := n.staged, n.synced
+	staged, synced, outdated := n.staged, n.synced, n.outdated()
 	n.loaded, n.staged, n.synced = false, false, false
 	if f == nil {
 		return
@@ -147,6 +150,9 @@ func (n *node) closeLocked() {
 	case row.Parent == 0 && !staged:
 		_ = f.Close()
 		n.t.discard(n.stageID, synced) // stored and unlinked: the row does not name it
+	case !staged && outdated:
+		_ = f.Close()
+		n.t.discard(n.stageID, synced) // what was stored, before another program changed it
 	case row.Parent == 0:
 		_ = f.Close() // it goes with the row, when the kernel has forgotten the inode
 	case staged:
@@ -252,20 +258,22 @@ func (n *node) load() error {
 }
 
 // stageNow makes the staged file the inode's content. change: which is about to change, so that it must not be called
-// synced any more, durably.
-func (n *node) stageNow(truncate, change bool) error {
+// synced any more, durably. by, if not nil, is the handle that wants it, which must not be stale.
+func (n *node) stageNow(by *File, truncate, change bool) error {
 	n.gate.Lock()
 	defer n.gate.Unlock()
 	if err := n.load(); err != nil {
 		return err
 	}
+	n.refresh()
 	if n.file.Load() != nil && n.staged && !(change && n.synced) {
 		return nil
 	}
 	n.closeSource()
 	err := errMoved
 	for err == errMoved {
-		err = n.stageOnce(truncate)
+		n.refresh()
+		err = n.stageOnce(by, truncate)
 	}
 	if err == nil && n.synced {
 		failpoint.Hit("tree.unsync")
@@ -280,7 +288,7 @@ func (n *node) stageNow(truncate, change bool) error {
 var errMoved = errors.New("the content is another one now")
 
 // stageOnce makes the staged file the inode's content, unless that moves meanwhile. The gate is locked.
-func (n *node) stageOnce(truncate bool) error {
+func (n *node) stageOnce(by *File, truncate bool) error {
 	before := n.file.Load()
 	var from *catalog.Inode
 	if before == nil {
@@ -296,6 +304,12 @@ func (n *node) stageOnce(truncate bool) error {
 		}
 		if from != nil && (row.Stage != 0 || row.Content != from.Content || row.Size != from.Size) {
 			return errMoved
+		}
+		if before != nil && !n.staged && n.outdated() {
+			return errMoved
+		}
+		if by.stale() {
+			return syscall.ESTALE
 		}
 		f := n.file.Load()
 		row.Stage, row.StageMtime, row.Synced = n.stageID, f.ModTime(), false

@@ -123,7 +123,7 @@ func (t *Tree) setAside(path string, id stage.ID, why reason) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	dir := filepath.Join(t.o.CacheDir, conflictsName)
+	dir := t.ConflictsDir()
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return "", err
 	}
@@ -192,6 +192,9 @@ status names it.
 		now.Format(time.RFC3339), why.text, partial)
 }
 
+// ConflictsDir returns the directory of what is kept aside. It is made with the first.
+func (t *Tree) ConflictsDir() string { return filepath.Join(t.o.CacheDir, conflictsName) }
+
 // conflicts lists what was set aside and not removed yet.
 func (t *Tree) conflicts() []Conflict {
 	list, err := conflictsIn(t.o.CacheDir)
@@ -241,6 +244,6 @@ func conflictsIn(cacheDir string) ([]Conflict, error) {
 func (t *Tree) tellConflicts() {
 	if n := len(t.conflicts()); n > 0 {
 		t.o.Logger.Warn("contents that could not be stored wait to be looked at", "number", n,
-			"dir", filepath.Join(t.o.CacheDir, conflictsName))
+			"dir", t.ConflictsDir())
 	}
 }

@@ -3,6 +3,7 @@ package tree
 import (
 	"context"
 	"errors"
+	"fmt"
 	"syscall"
 	"time"
 
@@ -24,6 +25,10 @@ func (t *Tree) Rename(ctx context.Context, oldParent uint64, oldName string, new
 	if flags != 0 && flags != RenameNoReplace && flags != RenameExchange {
 		return syscall.EINVAL
 	}
+	call := fmt.Sprintf("rename %d/%s to %d/%s", oldParent, oldName, newParent, newName)
+	if t.repeated(call) {
+		return syscall.ESTALE
+	}
 	for {
 		for _, dir := range []uint64{oldParent, newParent} {
 			if err := t.complete(ctx, dir); err != nil {
@@ -40,7 +45,9 @@ func (t *Tree) Rename(ctx context.Context, oldParent uint64, oldName string, new
 			return err
 		})
 		if err == nil {
-			return t.follow(ctx, done.inos, done.keys...)
+			err = t.follow(ctx, done.inos, done.keys...)
+			t.lost(call, err)
+			return err
 		}
 		var unknown errUnknown
 		if !errors.As(err, &unknown) {

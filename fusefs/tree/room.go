@@ -74,6 +74,7 @@ type lacking struct {
 
 // edit is what a change of a file needs.
 type edit struct {
+	by       *File       // whose handle must not be stale; nil: by name
 	truncate bool        // the old bytes are not needed
 	span     stage.Range // bytes that need room on the disk
 	end      int64       // how long the file may become
@@ -100,13 +101,17 @@ func (n *node) change(ctx context.Context, e edit, f func(*stage.File) error) er
 
 func (n *node) tryChange(e edit, room *stage.Reservation, f func(*stage.File) error) (lacking, error) {
 	for {
+		if e.by.stale() {
+			room.Release()
+			return lacking{}, syscall.ESTALE
+		}
 		n.gate.RLock()
 		if file := n.file.Load(); file != nil && n.staged && !n.synced {
 			defer n.gate.RUnlock()
 			return n.changeFile(file, e, room, f)
 		}
 		n.gate.RUnlock()
-		err := n.stageNow(e.truncate, true)
+		err := n.stageNow(e.by, e.truncate, true)
 		if errors.Is(err, syscall.ENOSPC) {
 			room.Release()
 			n.t.stage.Refused()

@@ -33,6 +33,7 @@ func (n *node) source() (*cacheSource, error) {
 	if err := n.load(); err != nil {
 		return nil, err
 	}
+	n.refresh()
 	if n.file.Load() != nil {
 		return nil, nil
 	}
@@ -42,7 +43,7 @@ func (n *node) source() (*cacheSource, error) {
 			return nil, err
 		}
 		ctx, cancel := context.WithCancel(n.t.ctx)
-		n.src = &cacheSource{ctx: ctx, cancel: cancel, size: row.StoredSz, file: n.t.cache.File(cacheObject(row), n.t.fetch(n.ino))}
+		n.src = &cacheSource{ctx: ctx, cancel: cancel, size: row.StoredSz, file: n.t.cache.File(cacheObject(row), n.t.fetch(n.ino, row.Content))}
 	}
 	n.src.users.Add(1)
 	return n.src, nil
@@ -50,9 +51,10 @@ func (n *node) source() (*cacheSource, error) {
 
 // sharedSource is source without the exclusive lock, for when everything is open already.
 func (n *node) sharedSource() *cacheSource {
-	if n.src != nil {
-		n.src.users.Add(1)
+	if n.src == nil || n.outdated() {
+		return nil
 	}
+	n.src.users.Add(1)
 	return n.src
 }
 
@@ -61,7 +63,7 @@ func (n *node) sharedSource() *cacheSource {
 func (n *node) readAt(ctx context.Context, p []byte, off int64, mayChange bool) (int, error) {
 	for {
 		n.gate.RLock()
-		if f := n.file.Load(); f != nil {
+		if f := n.current(); f != nil {
 			k, err := f.ReadAt(ctx, p, off)
 			n.gate.RUnlock()
 			return k, err
@@ -81,7 +83,20 @@ func (n *node) readAt(ctx context.Context, p []byte, off int64, mayChange bool) 
 		if err != nil && !errors.Is(err, io.EOF) && src.ctx.Err() != nil && ctx.Err() == nil && n.t.ctx.Err() == nil {
 			continue // the bytes are somewhere else now
 		}
+		if errors.Is(err, errOther) {
+			n.giveUp(src)
+			continue
+		}
 		return k, err
+	}
+}
+
+// giveUp closes a source whose content is not the inode's any more.
+func (n *node) giveUp(src *cacheSource) {
+	n.gate.Lock()
+	defer n.gate.Unlock()
+	if n.src == src {
+		n.closeSource()
 	}
 }
 
@@ -127,10 +142,10 @@ type storedBytes struct {
 	ino uint64
 }
 
-// fetch returns how the read cache gets an inode's bytes.
-func (t *Tree) fetch(ino uint64) cache.Fetch {
+// fetch returns how the read cache gets the bytes of an inode's content.
+func (t *Tree) fetch(ino, content uint64) cache.Fetch {
 	return func(ctx context.Context, off, length int64) (io.ReadCloser, error) {
-		return t.openStored(ctx, ino, off, length)
+		return t.openStored(ctx, ino, content, off, length)
 	}
 }
 
@@ -155,9 +170,9 @@ func (t *Tree) openSent(ctx context.Context, row *catalog.Inode, off, length int
 	return r
 }
 
-// openStored opens the object that the catalog names for an inode. A rename that is being stored may move it away at
-// any moment: then it is looked for once more.
-func (t *Tree) openStored(ctx context.Context, ino uint64, off, length int64) (io.ReadCloser, error) {
+// openStored opens the object that the catalog names for an inode; if it still has the content, unless that is 0. A rename that
+// is being stored may move it away at any moment: then it is looked for once more.
+func (t *Tree) openStored(ctx context.Context, ino, content uint64, off, length int64) (io.ReadCloser, error) {
 	var last *catalog.Inode
 	for {
 		var row *catalog.Inode
@@ -167,6 +182,9 @@ func (t *Tree) openStored(ctx context.Context, ino uint64, off, length int64) (i
 		})
 		if err != nil {
 			return nil, err
+		}
+		if content != 0 && row.Content != content {
+			return nil, errOther
 		}
 		if row.Key == "" {
 			return nil, syscall.ESTALE

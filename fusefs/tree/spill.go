@@ -39,6 +39,7 @@ const (
 	spillPart     = 16
 	minSpill      = 1 << 20
 	maxSpill      = 64 << 20
+	spillGrain    = 4 << 10 // a page of a staged file
 	spillParallel = 4
 	// A file up to this size is not spilled: what was changed of it while it was read is not known.
 	leastSpilled = 8 << 20
@@ -98,7 +99,13 @@ func (t *Tree) spillSize() int64 {
 		room = min(room, int64(st.Blocks)*st.Bsize)
 	}
 	size := max(min(room/spillPart, maxSpill), minSpill, t.caps.MinPartSize)
-	return (size + 1<<20 - 1) &^ (1<<20 - 1)
+	size = (size + 1<<20 - 1) &^ (1<<20 - 1)
+	for _, most := range []int64{t.caps.MaxPutSize, t.caps.MaxPartSize} { // it is put, and then is a part
+		if most > 0 {
+			size = min(size, most)
+		}
+	}
+	return size &^ (spillGrain - 1)
 }
 
 // spillAll spills what takes most, until nobody waits or nothing is left.
@@ -343,7 +350,7 @@ func (b storedBytes) readPart(ctx context.Context, p []byte, off int64) (int, er
 		p := p[:end-off]
 		var r io.ReadCloser
 		if s.Key == "" {
-			r, err = b.t.openStored(ctx, b.ino, off, int64(len(p)))
+			r, err = b.t.openStored(ctx, b.ino, 0, off, int64(len(p)))
 		} else {
 			r, _, err = b.t.store.Open(ctx, s.Key, provider.OpenOptions{Offset: off - s.Off, Length: int64(len(p)), IfVersion: s.Version})
 		}

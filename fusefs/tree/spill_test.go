@@ -251,3 +251,32 @@ func TestAfterARebootASpilledFileIsNeverAMixture(t *testing.T) {
 		})
 	}
 }
+
+// TestASpilledFileIsMadeOfPartsThatTheStoreTakes writes a file that the stage cannot hold where parts are small.
+func TestASpilledFileIsMadeOfPartsThatTheStoreTakes(t *testing.T) {
+	caps := mem.Full()
+	caps.AtomicMove, caps.MinPartSize, caps.MaxPartSize, caps.MaxPutSize = false, 100_000, 700_000, 2<<20
+	store := mem.New(mem.Options{Capabilities: caps})
+	m := openTree(t, store, Options{StageSize: spillStage, KeepFree: -1, StallTimeout: 20 * time.Second})
+	defer m.close()
+	h, err := m.open("f", syscall.O_CREAT|syscall.O_RDWR)
+	must(t, err)
+	defer h.Release()
+	want := []byte(block(1) + block(2) + block(3))
+	for len(want) < 3*spillStage {
+		want = append(want, want...)
+	}
+	for off := 0; off < len(want); off += 1 << 20 {
+		_, err := h.WriteAt(ctx, want[off:min(off+1<<20, len(want))], int64(off))
+		must(t, err)
+	}
+	if len(spilled(t, store)) == 0 {
+		t.Fatal("nothing was spilled")
+	}
+	_, err = h.WriteAt(ctx, []byte("once more"), 3_000_000)
+	must(t, err, h.Fsync(ctx))
+	copy(want[3_000_000:], "once more")
+	if got := objects(t, store)["f"]; got != string(want) {
+		t.Errorf("the store has %d bytes of %d, or others", len(got), len(want))
+	}
+}

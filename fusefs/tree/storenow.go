@@ -45,7 +45,7 @@ func (t *Tree) follow(ctx context.Context, inos []uint64, keys ...string) error 
 // followAttrs is follow for a change of an inode's attributes or size by name.
 func (t *Tree) followAttrs(ctx context.Context, n *node) error {
 	if n.writable() {
-		n.unfollowed.Store(true)
+		n.unfollowed.Add(1)
 		if n.writable() {
 			return nil
 		}

@@ -71,7 +71,7 @@ func (t *Tree) Tmpfile(ctx context.Context, c Caller, parent uint64, mode, flags
 		return Attr{}, nil, err
 	}
 	f := t.newFile(n, flags)
-	f.wrote.Store(true) // when it gets a name an empty file is something to store
+	f.wrote.Add(1) // when it gets a name an empty file is something to store
 	return t.attrOf(row), f, nil
 }
 

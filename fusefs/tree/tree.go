@@ -69,9 +69,10 @@ type Options struct {
 	Rules        pathrule.Rules
 	Parallel     int           // requests at a time, of the committer and for attributes. 0: 16
 	Capacity     int64         // bytes that files may have in all, and statfs shows. 0: the store's quota, else DefaultCapacity
+	Shared       bool          // other mounts change the store too: no claim, CommitSync, see shared.go
 	CommitSync   bool          // close, rename, unlink, mkdir, ... return when the store has it, as fsync does
 	CheckForeign bool          // what another program has changed is noticed by a HEAD where the store does not check versions
-	Revalidate   time.Duration // how old the listing of a directory may be in a read-only mount. 0: any age
+	Revalidate   time.Duration // how old the listing of a directory may be in a read-only or shared mount. 0: any age
 	BootID       string        // of the running kernel, as /proc/sys/kernel/random/boot_id has it. Empty: read there
 	Claim        claim.Options // of a tree that is not ReadOnly: TakeOver, Force, Watch and times; the rest is set here
 	Logger       *slog.Logger
@@ -101,6 +102,10 @@ func (o Options) withDefaults() Options {
 	}
 	if o.StallTimeout <= 0 {
 		o.StallTimeout = DefaultStall
+	}
+	if o.Shared {
+		o.CommitSync = true
+		o.Writeback = max(o.Writeback, sharedWriteback) // each call stores its own change, and gets the error
 	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
@@ -148,6 +153,10 @@ type Tree struct {
 	uncompared  atomic.Bool                                                  // the comparison that this mount began with has not ended
 	kernel      atomic.Pointer[func(parent uint64, name string, ino uint64)] // see OnNews
 
+	own     *ownChanges          // of a shared tree
+	learned map[uint64]time.Time // guarded by mu: see noteLearned
+	refused map[string]time.Time // guarded by mu: calls that have lost, see repeated
+
 	hidden atomic.Int64 // keys of the store that are no path
 
 	secureWake chan struct{} // capacity 1: there is something in closed or trash
@@ -175,7 +184,7 @@ func Open(ctx context.Context, o Options) (_ *Tree, err error) {
 	t := &Tree{o: o, store: o.Store, caps: o.Store.Capabilities(),
 		nodes: map[uint64]*node{}, held: map[string]uint64{}, unlinked: map[uint64]bool{},
 		loads: map[uint64]*load{}, attrs: map[uint64]*load{}, ahead: map[uint64]int{}, attrSem: make(chan struct{}, o.Parallel),
-		closed: map[uint64]bool{}, secureWake: make(chan struct{}, 1),
+		closed: map[uint64]bool{}, learned: map[uint64]time.Time{}, refused: map[string]time.Time{}, secureWake: make(chan struct{}, 1),
 		suspects: suspects{dirs: map[uint64]bool{}, changed: make(chan struct{}), wake: make(chan struct{}, 1), told: map[uint64]bool{}}}
 	t.ctx, t.cancel = context.WithCancel(context.Background())
 	defer func() {
@@ -227,7 +236,7 @@ func Open(ctx context.Context, o Options) (_ *Tree, err error) {
 		o.Logger.Warn("modes, owners and times are asked of each object, for want of a checkpoint", "err", err)
 	}
 	t.commit = commit.New(t.store, t.cat, t, commit.Options{Writeback: o.Writeback, WritebackMax: o.WritebackMax,
-		Parallel: o.Parallel, Attributes: o.Attributes == AttributesFull, CheckForeign: o.CheckForeign, DirMode: o.DirMode, UID: o.UID, GID: o.GID,
+		Parallel: o.Parallel, Attributes: o.Attributes == AttributesFull, Shared: o.Shared, CheckForeign: o.CheckForeign, DirMode: o.DirMode, UID: o.UID, GID: o.GID,
 		Rules: o.Rules, Patience: o.IOTimeout / 3, Logger: o.Logger, Now: o.Now})
 	t.wg.Go(t.keepChecking)
 	if o.ReadOnly {

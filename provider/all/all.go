@@ -35,7 +35,7 @@ type Location struct {
 	text   string
 	prefix string
 	dir    string
-	id     func(ctx context.Context) (string, error)
+	id     func(ctx context.Context, opts Options) (string, error)
 	open   func(ctx context.Context, opts Options) (provider.Provider, error)
 }
 
@@ -86,8 +86,9 @@ func (l Location) Open(ctx context.Context, opts Options) (provider.Provider, er
 
 // ID returns what identifies the store, for naming what belongs to it: a URL of the scheme, the server, the bucket and the
 // prefix, or the path, without what says only how to get there (region, profile, style of requests). Equal IDs are the
-// same store. It may read configuration files, and asks no server. It holds nothing secret.
-func (l Location) ID(ctx context.Context) (string, error) { return l.id(ctx) }
+// same store. It may read configuration files, and asks no server. It holds nothing secret. Of the options only
+// Secrets counts, which may tell where the store is.
+func (l Location) ID(ctx context.Context, opts Options) (string, error) { return l.id(ctx, opts) }
 
 // String returns the URL in its plain form, with all parameters that were given, and without anything secret.
 func (l Location) String() string { return l.text }

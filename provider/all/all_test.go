@@ -68,7 +68,7 @@ func TestIDIsThatOfTheStoreAndNotOfTheURL(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			id, err := l.ID(t.Context())
+			id, err := l.ID(t.Context(), all.Options{})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -163,6 +163,20 @@ func TestTheHelpKnowsEveryParameterAndNoOther(t *testing.T) {
 		slices.Sort(names)
 		if !found || known != strings.Join(names, ", ") {
 			t.Errorf("%s: %v, the help has %q", s.Name, err, names)
+		}
+	}
+}
+
+func TestThePageOfStoresHasEveryParameter(t *testing.T) {
+	page, err := os.ReadFile("../../docs/providers.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range all.Schemes() {
+		for _, p := range s.Parameters {
+			if !strings.Contains(string(page), "`"+p.Name+"`") {
+				t.Errorf("docs/providers.md says nothing of %s of %s:", p.Name, s.Name)
+			}
 		}
 	}
 }

@@ -126,7 +126,7 @@ func parseS3(u *url.URL) (Location, error) {
 	return Location{
 		text:   cfg.String(),
 		prefix: cfg.Prefix,
-		id:     cfg.ID,
+		id:     func(ctx context.Context, _ Options) (string, error) { return cfg.ID(ctx) },
 		open: func(ctx context.Context, opts Options) (provider.Provider, error) {
 			return s3.Open(ctx, cfg, s3.Options{ReadOnly: opts.ReadOnly, Secrets: opts.Secrets})
 		},
@@ -141,7 +141,7 @@ func parseSwift(u *url.URL) (Location, error) {
 	return Location{
 		text:   cfg.String(),
 		prefix: cfg.Prefix,
-		id:     func(context.Context) (string, error) { return cfg.ID() },
+		id:     func(_ context.Context, opts Options) (string, error) { return cfg.ID(opts.Secrets) },
 		open: func(ctx context.Context, opts Options) (provider.Provider, error) {
 			return swift.Open(ctx, cfg, swift.Options{ReadOnly: opts.ReadOnly, Secrets: opts.Secrets})
 		},
@@ -178,6 +178,6 @@ func parseMem(u *url.URL) (Location, error) {
 }
 
 // itself is the ID of a store whose URL has nothing but that.
-func itself(text string) func(context.Context) (string, error) {
-	return func(context.Context) (string, error) { return text, nil }
+func itself(text string) func(context.Context, Options) (string, error) {
+	return func(context.Context, Options) (string, error) { return text, nil }
 }

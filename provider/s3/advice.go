@@ -32,7 +32,7 @@ func (a answer) advice() string {
 }
 
 // newKeys is what to do about credentials, which the keyring reads anew.
-const newKeys = "put valid ones into the AWS configuration files, which are read again, without a mount; those of the environment need a new mount"
+const newKeys = "put valid ones into the AWS configuration files, or the store's file of secrets, which are read again, without a mount; those of the environment need a new mount"
 
 // clock says what time the store has.
 func (a answer) clock() string {

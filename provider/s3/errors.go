@@ -178,7 +178,7 @@ func (s *store) fail(ctx context.Context, op, key string, err error) error {
 		text = fmt.Sprintf("there is no bucket %s: %s; if it was deleted, restore it, or make a new one: what is staged here is stored then", s.cfg.Bucket, text)
 	}
 	if region := a.header.Get("X-Amz-Bucket-Region"); a.wrongRegion() {
-		kind = provider.KindInvalid
+		kind = provider.KindOther // of the URL, not of a key, and no store that could be made
 		if region != "" && region != s.region {
 			text = fmt.Sprintf("the bucket %s is in the region %s, not in %s: set region=%s", s.cfg.Bucket, region, s.region, region)
 		} else {

@@ -225,7 +225,7 @@ func TestWrongRegionIsNamed(t *testing.T) {
 			p := fake(t, Options{ReadOnly: true}, c.answer)
 			for _, op := range []string{"stat", "open", "put", "list"} {
 				err := callers()[op](t.Context(), p)
-				if !provider.Is(err, provider.KindInvalid) || !strings.Contains(err.Error(), c.want) {
+				if !provider.Is(err, provider.KindOther) || !strings.Contains(err.Error(), c.want) {
 					t.Errorf("%s: %v, want it to say %q", op, err, c.want)
 				}
 			}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
+	"fmt"
 	"net/http"
 	"strings"
 	"sync/atomic"
@@ -87,7 +88,7 @@ func cutShort(err error) aws.Ternary {
 }
 
 func (s *store) probeOnce(ctx context.Context) error {
-	s.caps, s.checks, s.plainLists = s.baseCapabilities(), conditions{}, false
+	s.caps, s.checks, s.plainLists, s.cutsRanges = s.baseCapabilities(), conditions{}, false, false
 	p := &prober{store: s, key: s.cfg.Prefix + provider.Reserved + "probe-" + strings.ToLower(rand.Text()), body: []byte("sharefs probes what this store can do\n")}
 	err := p.run(ctx)
 	if cleanErr := p.clean(ctx); err == nil {
@@ -99,6 +100,12 @@ func (s *store) probeOnce(ctx context.Context) error {
 	}
 	if err != nil {
 		return err
+	}
+	// A server that does not know a condition of a PUT looks before it writes at the most (Swift's completions do): others come
+	// between.
+	for _, other := range []*conditional{&s.checks.copy, &s.checks.complete} {
+		other.absent = other.absent && s.checks.put.absent
+		other.version = other.version && s.checks.put.version
 	}
 	s.caps.CreateIfAbsent = s.checks.put.absent
 	s.caps.ReplaceIfVersion = s.checks.put.version
@@ -182,6 +189,16 @@ func (p *prober) longMarker(ctx context.Context) error {
 	return p.unlessRefused(ctx, err)
 }
 
+// longRange sees what becomes of a part that is to be copied from more bytes than there are.
+func (p *prober) longRange(ctx context.Context) error {
+	_, err := p.client.UploadPartCopy(ctx, &awss3.UploadPartCopyInput{
+		Bucket: &p.cfg.Bucket, Key: &p.key, UploadId: &p.id, PartNumber: aws.Int32(2), CopySource: p.copySource(p.key),
+		CopySourceRange: aws.String(fmt.Sprintf("bytes=0-%d", len(p.body))),
+	})
+	p.cutsRanges = err == nil
+	return p.unlessRefused(ctx, err)
+}
+
 // plainListing sees whether listings come percent-encoded, as asked.
 func (p *prober) plainListing(ctx context.Context) error {
 	out, err := p.client.ListObjectsV2(ctx, &awss3.ListObjectsV2Input{
@@ -210,6 +227,9 @@ func (p *prober) tryWrites(ctx context.Context) error {
 	group.Go(func() error { return p.longMarker(ctx) })
 	group.Go(func() error { return p.plainListing(ctx) })
 	group.Go(func() error {
+		if err := p.longRange(ctx); err != nil {
+			return err
+		}
 		// There is one upload: a store that ignores the first condition has none left for the second.
 		err := p.refused(ctx, &p.checks.complete.absent, func(ctx context.Context) (*string, error) { return p.tryComplete(ctx, absent, nil) })
 		if err != nil {

@@ -25,7 +25,11 @@ func (s *store) Stat(ctx context.Context, key string) (provider.Object, error) {
 }
 
 func (s *store) head(ctx context.Context, op, key string, version provider.Version) (provider.Object, error) {
-	out, err := s.client.HeadObject(ctx, &awss3.HeadObjectInput{Bucket: &s.cfg.Bucket, Key: &key, IfMatch: etagOf(version)})
+	in := &awss3.HeadObjectInput{Bucket: &s.cfg.Bucket, Key: &key, IfMatch: etagOf(version)}
+	out, err := s.client.HeadObject(ctx, in)
+	if perhapsReplaced(err) {
+		out, err = s.client.HeadObject(ctx, in)
+	}
 	if err != nil {
 		failed := s.missing(ctx, op, key, s.fail(ctx, op, key, err))
 		return provider.Object{}, s.whyRefused(ctx, op, key, answerOf(err), failed)
@@ -34,6 +38,13 @@ func (s *store) head(ctx context.Context, op, key string, version provider.Versi
 	obj := object(key, aws.ToInt64(out.ContentLength), out.ETag, out.LastModified)
 	obj.Metadata, obj.ContentType = metadataOf(out.Metadata), aws.ToString(out.ContentType)
 	return obj, nil
+}
+
+// perhapsReplaced says of an answer that there is no such object that it is worth asking once more: Swift says so, too, of an
+// object that is just being replaced.
+func perhapsReplaced(err error) bool {
+	a := answerOf(err)
+	return a.status == http.StatusNotFound && a.header.Get("X-Openstack-Request-Id") != ""
 }
 
 // missing asks whether there is a bucket when a HEAD found no object and nothing yet said that there is one. It asks with a
@@ -95,6 +106,9 @@ func (s *store) get(ctx context.Context, key string, opts provider.OpenOptions) 
 	in := &awss3.GetObjectInput{Bucket: &s.cfg.Bucket, Key: &key, IfMatch: etagOf(opts.IfVersion), Range: optional(overhttp.Range(opts))}
 	reading, cancel := context.WithCancel(ctx)
 	out, err := s.client.GetObject(reading, in, s.withSum)
+	if perhapsReplaced(err) {
+		out, err = s.client.GetObject(reading, in, s.withSum)
+	}
 	if err != nil {
 		cancel()
 		return nil, provider.Object{}, s.fail(ctx, op, key, err)

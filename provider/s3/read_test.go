@@ -206,3 +206,39 @@ func keysOf(objects []provider.Object) string {
 	}
 	return strings.Join(keys, " ")
 }
+
+func TestSwiftIsAskedTwiceForWhatItDoesNotFind(t *testing.T) {
+	for _, c := range []struct {
+		name    string
+		swift   bool
+		misses  int // before it finds the object
+		asked   int
+		missing bool
+	}{
+		{"found at once", true, 0, 1, false},
+		{"replaced meanwhile", true, 1, 2, false},
+		{"not there", true, 10, 2, true},
+		{"not there, at another store", false, 10, 1, true},
+	} {
+		for _, op := range []string{"stat", "open"} {
+			var asked int
+			p := fake(t, Options{ReadOnly: true}, func(w http.ResponseWriter, r *http.Request) {
+				if r.URL.Query().Has("list-type") {
+					return
+				}
+				if asked++; asked > c.misses {
+					w.Header().Set("ETag", `"e"`)
+					return
+				}
+				if c.swift {
+					w.Header().Set("X-Openstack-Request-Id", "tx1")
+				}
+				refusal(404, "NoSuchKey")(w, r)
+			})
+			err := callers()[op](t.Context(), p)
+			if asked != c.asked || provider.Is(err, provider.KindNotFound) != c.missing || !c.missing && err != nil {
+				t.Errorf("%s, %s: %v, after %d requests, want %d", op, c.name, err, asked, c.asked)
+			}
+		}
+	}
+}

@@ -17,6 +17,8 @@
 //   - MinIO takes both "a" and "a/b", and then lists "a" and nothing of what is below "a/". When it is restarted it
 //     forgets in listings the uploads in parts, until it is asked for one by its whole key.
 //   - Neither checks a condition on the destination of a copy.
+//   - Swift's S3 layer (s3api) checks no conditions; CreateIfAbsent and the others are false. It takes 1000
+//     parts. Of an object that is being replaced it may say that there is none: it is asked twice.
 //
 // It is not a cache, holds no policy, and knows nothing of the prefix that a mount lives under, except where to probe.
 package s3
@@ -88,6 +90,10 @@ type store struct {
 	// arrive garbled (versitygw). Such keys are refused then.
 	plainLists bool
 
+	// cutsRanges says that the server copies what there is of a range that ends beyond its source, and does not tell how much
+	// that was (Swift). The source is asked for its size then.
+	cutsRanges bool
+
 	// seen says that the bucket exists: an answer proved it, and none denied it since. A HEAD of an object
 	// that is not there and of a bucket that is not there look alike.
 	seen atomic.Bool
@@ -96,7 +102,7 @@ type store struct {
 var _ provider.Provider = (*store)(nil)
 
 // Open returns the provider of a bucket. It finds credentials, and unless opts.ReadOnly tries what the store can do, which
-// takes 18 small requests at most and leaves nothing behind. The bucket must exist then (KindNoStore).
+// takes 19 small requests at most and leaves nothing behind. The bucket must exist then (KindNoStore).
 func Open(ctx context.Context, cfg Config, opts Options) (provider.Provider, error) {
 	if err := cfg.check(); err != nil {
 		return nil, err

@@ -92,6 +92,9 @@ func (u *upload) CopyPart(ctx context.Context, number int, src string, opts prov
 	if err := checkSize(op, src, opts.Length, maxPartSize); err != nil {
 		return provider.Part{}, err
 	}
+	if err := u.checkRange(ctx, src, opts); err != nil {
+		return provider.Part{}, err
+	}
 	out, err := u.store.client.UploadPartCopy(ctx, &awss3.UploadPartCopyInput{
 		Bucket: &u.store.cfg.Bucket, Key: &u.key, UploadId: &u.id, PartNumber: aws.Int32(int32(number)),
 		CopySource: u.store.copySource(src), CopySourceIfMatch: etagOf(opts.IfVersion),
@@ -104,6 +107,19 @@ func (u *upload) CopyPart(ctx context.Context, number int, src string, opts prov
 		return provider.Part{}, broken(op, src)
 	}
 	return provider.Part{Number: number, Size: opts.Length, Tag: string(versionOf(out.CopyPartResult.ETag))}, nil
+}
+
+// checkRange refuses a range that is not wholly in the source where the server would not.
+func (u *upload) checkRange(ctx context.Context, src string, opts provider.CopyPartOptions) error {
+	const op = "upload.copypart"
+	if !u.store.cutsRanges {
+		return nil
+	}
+	obj, err := u.store.head(ctx, op, src, opts.IfVersion)
+	if err == nil && opts.Offset+opts.Length > obj.Size {
+		return invalid(op, src, "a range from %d, %d bytes, of an object of %d", opts.Offset, opts.Length, obj.Size)
+	}
+	return err
 }
 
 // Complete makes the object of the parts.

@@ -166,6 +166,9 @@ func (s *store) Copy(ctx context.Context, src, dst string, opts provider.CopyOpt
 	if opts.Metadata != nil {
 		obj.Metadata, obj.ContentType = cloned(opts.Metadata), opts.ContentType
 	}
+	if s.cfg.CustomerKeyFile != "" && src == dst && obj.IsDir() {
+		obj.Version, obj.Revision = "", "" // MinIO tells a HEAD another ETag of it
+	}
 	return obj, nil
 }
 

@@ -54,7 +54,7 @@ func ParseURL(u *url.URL) (Config, error) {
 	return cfg, cfg.check()
 }
 
-const whereSecretsGo = "set OS_USERNAME and OS_PASSWORD or what your cloud's openrc file sets, ST_USER and ST_KEY for auth version 1, or name a cloud of clouds.yaml with ?cloud=NAME"
+const whereSecretsGo = "set OS_USERNAME and OS_PASSWORD or what your cloud's openrc file sets, ST_USER and ST_KEY for auth version 1, name a cloud of clouds.yaml with ?cloud=NAME, or put them into the store's file of secrets"
 
 func parseURL(u *url.URL) (Config, error) {
 	switch {
@@ -151,9 +151,10 @@ func (c Config) String() string {
 }
 
 // ID names the container and the prefix: equal when they are the same ones. What the URL does not name is looked for in the
-// environment and in clouds.yaml, as Open does, but for what is missing to log in. No server is asked. It holds nothing secret.
-func (c Config) ID() (string, error) {
-	where, err := c.gather(lookupOf(nil))
+// secrets, or where there are none (nil) in the environment and in clouds.yaml, as Open does, but for what is missing to log
+// in. No server is asked. It holds nothing secret.
+func (c Config) ID(secrets func(name string) (string, bool)) (string, error) {
+	where, err := c.gather(lookupOf(secrets))
 	if err != nil {
 		return "", err
 	}

@@ -62,7 +62,7 @@ func TestIDIsThatOfTheStore(t *testing.T) {
 	t.Setenv("OS_PASSWORD", "hunter2")
 	t.Setenv("OS_PROJECT_NAME", "p")
 	id := func(text string) string {
-		id, err := configOf(t, text).ID()
+		id, err := configOf(t, text).ID(nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -76,5 +76,21 @@ func TestIDIsThatOfTheStore(t *testing.T) {
 		if got := id(text); (got == here) != same || strings.Contains(got, "hunter2") {
 			t.Errorf("%s: %s; that of the first is %s", text, got, here)
 		}
+	}
+}
+
+func TestTheIDTellsWhoseContainerItIsBySecrets(t *testing.T) {
+	cfg := configOf(t, "swift://container?auth=http://swift:8080/auth/v1.0&auth_version=1")
+	of := func(user string) string {
+		t.Helper()
+		secrets := map[string]string{"ST_USER": user, "ST_KEY": "HUSH"}
+		id, err := cfg.ID(func(name string) (string, bool) { v, ok := secrets[name]; return v, ok })
+		if err != nil || strings.Contains(id, "HUSH") {
+			t.Fatal(id, err)
+		}
+		return id
+	}
+	if of("one:me") == of("two:me") {
+		t.Errorf("the containers of two accounts are both %s", of("one:me"))
 	}
 }

@@ -26,6 +26,7 @@ func addGolden(f *testing.F, kind string) {
 		}
 		f.Add(b, uint16(0))
 		f.Add(b[:len(b)-1], uint16(50))
+		f.Add(append(bytes.Clone(b), "what a crash has left"...), uint16(2000))
 	}
 }
 

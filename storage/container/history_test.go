@@ -193,3 +193,47 @@ func TestLeasesOfTahoeAreRead(t *testing.T) {
 		}
 	}
 }
+
+// counting counts what is written to a file.
+type counting struct {
+	*os.File
+	written int
+}
+
+func (c *counting) WriteAt(p []byte, off int64) (int, error) {
+	c.written += len(p)
+	return c.File.WriteAt(p, off)
+}
+
+// TestAGapIsNotFilledByWriting has a share with five leases, whose data go on after a gap of a gigabyte.
+func TestAGapIsNotFilledByWriting(t *testing.T) {
+	file, err := os.Create(filepath.Join(t.TempDir(), "share"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	f := &counting{File: file}
+	c, err := NewMutable("share", f, node, secret("enabler", 0))
+	for n := range 5 {
+		if err == nil {
+			err = c.AddOrRenewLease(lease(n, 0, 1), mutableLease)
+		}
+	}
+	const gap = 1 << 30
+	if err == nil {
+		_, err = c.WriteAt([]byte("behind"), gap)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	if f.written > 4096 {
+		t.Errorf("%d bytes are written", f.written)
+	}
+	end := make([]byte, 100)
+	if n, err := c.ReadAt(end, gap-94); n != len(end) || err != nil || !bytes.Equal(end, append(make([]byte, 94), "behind"...)) {
+		t.Errorf("the end is %q, %d, %v", end, n, err)
+	}
+	if leases, err := c.Leases(); err != nil || len(leases) != 5 || !leases[4].RenewedBy(secret("renew", 4)) {
+		t.Errorf("the leases are %v, %v", leases, err)
+	}
+}

@@ -58,6 +58,7 @@ type MutableFile struct {
 	size    int64 // of the data
 	extra   int64 // where the further leases are
 	count   int64 // of further leases
+	end     int64 // of the file, when it was opened: behind the leases may be what a crash has left
 }
 
 var _ Container = (*MutableFile)(nil)
@@ -90,7 +91,7 @@ func OpenMutable(name string, f File, size int64) (*MutableFile, error) {
 	if size < mutableDataAt+4 {
 		return nil, damaged(name, "%d bytes are too few for a header", size)
 	}
-	c := &MutableFile{name: name, file: f, version: version}
+	c := &MutableFile{name: name, file: f, version: version, end: size}
 	copy(c.node[:], head[mutableNodeAt:])
 	copy(c.enabler[:], head[mutableEnabler:])
 	data, extra := binary.BigEndian.Uint64(head[mutableSizeAt:]), binary.BigEndian.Uint64(head[mutableExtraAt:])
@@ -143,10 +144,11 @@ func (c *MutableFile) WriteAt(p []byte, off int64) (int, error) {
 		return 0, fmt.Errorf("%s: %d bytes at %d: %w", c.name, len(p), off, ErrTooBig)
 	}
 	if end := off + int64(len(p)); end >= c.size {
+		used := c.extra - mutableDataAt // beyond is what makeRoom clears, and the end of the file
 		if err := c.makeRoom(end); err != nil {
 			return 0, err
 		}
-		if err := writeZeros(c.file, mutableDataAt+c.size, off-c.size); err != nil {
+		if err := writeZeros(c.file, mutableDataAt+c.size, min(off, used)-c.size); err != nil {
 			return 0, err
 		}
 		if err := c.setSize(end); err != nil {
@@ -173,7 +175,7 @@ func (c *MutableFile) setSize(size int64) error {
 }
 
 // makeRoom moves the further leases behind the end of the data to come. Where they were are zeros then: their secrets are no
-// data.
+// data. What is between has never been written, and needs no zeros.
 func (c *MutableFile) makeRoom(end int64) error {
 	to := mutableDataAt + end
 	if to <= c.extra {
@@ -183,17 +185,15 @@ func (c *MutableFile) makeRoom(end int64) error {
 	if err := readFull(c.file, leases, c.extra); err != nil {
 		return fmt.Errorf("%s: its further leases: %w", c.name, err)
 	}
-	if err := writeZeros(c.file, c.extra, int64(len(leases))); err != nil {
-		return err
-	}
 	if _, err := c.file.WriteAt(leases, to); err != nil {
 		return err
 	}
 	if err := c.putUint64(mutableExtraAt, to); err != nil {
 		return err
 	}
+	was := c.extra
 	c.extra = to
-	return nil
+	return writeZeros(c.file, was, min(max(int64(len(leases)), c.end-was), to-was))
 }
 
 func (c *MutableFile) putUint64(at, value int64) error {

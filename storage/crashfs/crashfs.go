@@ -33,6 +33,8 @@ type FS struct {
 	calls   int   // that change something; guarded by mu
 	crashAt int   // the number of the call that is cut off; 0: none; guarded by mu
 	crashed bool  // guarded by mu
+	failAt  int   // the number of the call that fails; 0: none; guarded by mu
+	failure error // guarded by mu
 }
 
 var _ storage.FS = (*FS)(nil)
@@ -74,6 +76,13 @@ func (f *FS) CrashAt(n int) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.crashAt = f.calls + n
+}
+
+// FailAt lets the nth call from now that changes something fail, counted from 1, and change nothing. Those after it work.
+func (f *FS) FailAt(n int, err error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.failAt, f.failure = f.calls+n, err
 }
 
 // SyncAll makes everything durable.
@@ -126,6 +135,9 @@ func (f *FS) change() (cut bool, err error) {
 	if f.calls == f.crashAt {
 		f.crashed = true
 		return true, ErrCrashed
+	}
+	if f.calls == f.failAt {
+		return false, f.failure
 	}
 	return false, nil
 }

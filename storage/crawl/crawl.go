@@ -1,7 +1,7 @@
 // Package crawl is what a storage node does with its shares now and then, of itself: it counts the buckets, and looks at the
-// leases, and may remove those that have ended. A crawler goes through the prefixes of storage indexes in order, in slices of time, and
-// keeps where it is in a file, so that another process goes on from there, be it of Tahoe-LAFS 1.20 or of ours: the files are
-// those of its storage/crawler.py and storage/expirer.py.
+// leases, and may remove those that have ended. A crawler goes through the prefixes of storage indexes in order, in slices of
+// time, and keeps where it is in a file, so that another process goes on from there, be it of Tahoe-LAFS 1.20 or of ours: the
+// files are those of its storage/crawler.py and storage/expirer.py.
 package crawl
 
 import (
@@ -108,7 +108,7 @@ func (c *Crawler) load(state any, p *position) {
 	c.state = *p
 }
 
-// Run crawls until the context ends. An error says that the state cannot be kept.
+// Run crawls until the context ends. An error says that the last state cannot be kept; errors before are logged.
 func (c *Crawler) Run(ctx context.Context) error {
 	wait := c.slow
 	for {
@@ -123,7 +123,7 @@ func (c *Crawler) Run(ctx context.Context) error {
 		from := c.o.Now()
 		done, err := c.Slice(ctx)
 		if err != nil {
-			return err
+			c.o.Log.Error("the state of a crawler cannot be kept", "file", c.file.path, "err", err)
 		}
 		wait = c.wait(c.o.Now().Sub(from), done)
 	}

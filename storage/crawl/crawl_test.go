@@ -3,9 +3,7 @@ package crawl
 import (
 	"bytes"
 	"context"
-	"crypto/sha256"
 	"encoding/json"
-	"fmt"
 	"io/fs"
 	"log/slog"
 	"os"
@@ -19,6 +17,7 @@ import (
 	"sharefs/storage"
 	"sharefs/storage/container"
 	"sharefs/storage/crashfs"
+	"sharefs/storage/storagetest"
 )
 
 // golden is what Tahoe-LAFS 1.20 made: see test/tahoe/golden.py, which lets it crawl ten days after the last request.
@@ -141,7 +140,8 @@ func TestTheFilesOfACycleAreThoseOfTahoe(t *testing.T) {
 	}
 	state := filepath.Join(golden, "crawlers")
 	b.sameJSON(filepath.Join(b.dir, "bucket_counter.state.json"), filepath.Join(state, "bucket_counter.state.json.between"))
-	b.sameJSON(filepath.Join(b.dir, "lease_checker.state.json"), filepath.Join(state, "lease_checker.state.json.between"), "history", "current-cycle-start-time")
+	b.sameJSON(filepath.Join(b.dir, "lease_checker.state.json"), filepath.Join(state, "lease_checker.state.json.between"),
+		"history", "current-cycle-start-time")
 	if n, ok := counter.Count(); !ok || n != 3 {
 		t.Errorf("%d buckets, %v, want 3", n, ok)
 	}
@@ -207,14 +207,10 @@ func TestACycleInManySlicesIsAsInOne(t *testing.T) {
 	}
 }
 
-func index(n int) storage.Index {
-	sum := sha256.Sum256(fmt.Append(nil, "index", n))
-	return storage.Index(sum[:16])
-}
-
-func lease(n int) storage.LeaseSecrets {
-	return storage.LeaseSecrets{Renew: sha256.Sum256(fmt.Append(nil, "renew", n)), Cancel: sha256.Sum256(fmt.Append(nil, "cancel", n))}
-}
+var (
+	index = storagetest.Index
+	lease = storagetest.Lease
+)
 
 // upload stores a share with the lease of a client.
 func (b *bed) upload(i storage.Index, client int) {
@@ -272,7 +268,8 @@ func TestLeasesEnd(t *testing.T) {
 			}
 			space := l.Past()[0].Space
 			if space["actual-shares"] != c.removed || space["original-shares"] != c.wouldHad || space["examined-shares"] != 2 {
-				t.Errorf("%d shares were removed, want %d, %d would by their own ends, want %d", space["actual-shares"], c.removed, space["original-shares"], c.wouldHad)
+				t.Errorf("removed: %d shares, want %d; by their own ends: %d, want %d", space["actual-shares"], c.removed,
+					space["original-shares"], c.wouldHad)
 			}
 			if entries, err := os.ReadDir(filepath.Join(b.dir, "shares")); err != nil || int64(len(entries)) != 1+2-c.removed {
 				t.Errorf("%d directories are left: %v", len(entries), err)

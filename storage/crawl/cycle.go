@@ -197,9 +197,9 @@ type leaseState struct {
 	ToDate *savedCycle `json:"cycle-to-date,omitempty"` // within a cycle
 }
 
-// savedCycle is a cycle that is running. Tahoe-LAFS 1.20 writes the ages as a list, and cannot go on from that, not even from its own:
-// so they are under a name of ours, and where it looks for them there is an empty dictionary, to which it adds. What both say is
-// added up.
+// savedCycle is a cycle that is running. Tahoe-LAFS 1.20 writes the ages as a list, and cannot go on from that, not even from its
+// own: so they are under a name of ours, and where it looks for them there is an empty dictionary, to which it adds. What both
+// say is added up.
 type savedCycle struct {
 	Cycle
 	Theirs json.RawMessage `json:"lease-age-histogram"`

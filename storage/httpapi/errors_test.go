@@ -2,12 +2,16 @@ package httpapi
 
 import (
 	"net/http"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
 
 	"sharefs/storage"
 )
+
+// data are the paths of shares.
+var data = regexp.MustCompile(`^(im)?mutable/[a-z2-7]{26}/[0-9]{1,9}$`)
 
 // TestEachErrorHasItsCode goes through what a client can do wrong. The world has the complete share 1 of index (10 bytes), an upload
 // of share 2 (10 bytes), and the slot other with share 0.
@@ -142,6 +146,13 @@ func TestEachErrorHasItsCode(t *testing.T) {
 			got := w.want(tc.want, tc.ask)
 			if strings.Contains(string(got.body), w.store.Dir()) || got.Get("Content-Type") == "text/html" {
 				t.Errorf("the answer tells %q", got.body)
+			}
+			media := "text/plain; charset=utf-8"
+			if data.MatchString(tc.ask.path) && tc.ask.method == "GET" {
+				media = "application/octet-stream" // which a client looks at first
+			}
+			if got.Get("Content-Type") != media {
+				t.Errorf("the answer is %s, want %s", got.Get("Content-Type"), media)
 			}
 		})
 	}

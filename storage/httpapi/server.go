@@ -169,7 +169,9 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 func (s *Server) refuse(w http.ResponseWriter, err error) {
 	code, text := answerOf(err)
 	replying(w, int64(len(text)))
-	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	if h := w.Header(); h.Get("Content-Type") == "" {
+		h.Set("Content-Type", "text/plain; charset=utf-8")
+	}
 	w.WriteHeader(code)
 	fmt.Fprintln(w, text)
 }

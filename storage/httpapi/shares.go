@@ -24,8 +24,10 @@ func (s *Server) list(c *call) error {
 }
 
 // read answers with the data of a share, or with the part that Range names: 206, shorter when it reaches beyond the end, and 204
-// when nothing is left of it.
+// when nothing is left of it. Errors have the type of the data too: Tahoe-LAFS's client looks at it first, and takes another for a broken
+// server.
 func (s *Server) read(c *call, want container.Kind) error {
+	c.w.Header().Set("Content-Type", "application/octet-stream")
 	share, err := s.store.OpenShare(c.index, c.share)
 	if err != nil {
 		return err
@@ -56,7 +58,6 @@ func (s *Server) read(c *call, want container.Kind) error {
 // sendData answers with a part of a share.
 func (s *Server) sendData(c *call, code int, share io.ReaderAt, part span) error {
 	h := c.w.Header()
-	h.Set("Content-Type", "application/octet-stream")
 	h.Set("Content-Length", strconv.FormatInt(part.size(), 10))
 	replying(c.w, part.size())
 	buffer := s.chunks.Get().(*[chunkSize]byte)

@@ -15,13 +15,13 @@ var leaseTests = map[string]func(b *bed){
 }
 
 func addOrRenew(b *bed) {
-	i, data := index(1), body(1, 1000)
+	i, data := Index(1), body(1, 1000)
 	b.put(i, 0, data)
 	b.put(i, 1, data)
 	b.now = b.now.Add(time.Hour)
-	b.check(b.store.AddLease(i, lease(1)))
+	b.check(b.store.AddLease(i, Lease(1)))
 	b.now = b.now.Add(time.Hour)
-	b.check(b.store.AddLease(i, lease(0)))
+	b.check(b.store.AddLease(i, Lease(0)))
 	for n := range 2 {
 		b.leases(i, n, 0, -time.Hour)
 		b.holds(i, n, data)
@@ -29,44 +29,44 @@ func addOrRenew(b *bed) {
 			b.Errorf("the file has %d bytes, want %d", got, want)
 		}
 	}
-	b.check(b.store.AddLease(index(2), lease(0)))
-	b.shares(index(2))
+	b.check(b.store.AddLease(Index(2), Lease(0)))
+	b.shares(Index(2))
 }
 
 func renewBySecret(b *bed) {
-	i := index(1)
+	i := Index(1)
 	b.put(i, 0, body(1, 1000))
 	b.now = b.now.Add(time.Hour)
-	if err := b.store.RenewLease(i, lease(1).Renew); !errors.Is(err, storage.ErrNoLease) {
+	if err := b.store.RenewLease(i, Lease(1).Renew); !errors.Is(err, storage.ErrNoLease) {
 		b.Errorf("renewing a lease that is not there: %v", err)
 	}
-	if err := b.store.RenewLease(i, lease(0).Cancel); !errors.Is(err, storage.ErrNoLease) {
+	if err := b.store.RenewLease(i, Lease(0).Cancel); !errors.Is(err, storage.ErrNoLease) {
 		b.Errorf("renewing by the cancel secret: %v", err)
 	}
 	b.leases(i, 0, -time.Hour)
-	b.check(b.store.RenewLease(i, lease(0).Renew))
+	b.check(b.store.RenewLease(i, Lease(0).Renew))
 	b.leases(i, 0, 0)
-	if err := b.store.RenewLease(index(2), lease(0).Renew); !errors.Is(err, storage.ErrNoLease) {
+	if err := b.store.RenewLease(Index(2), Lease(0).Renew); !errors.Is(err, storage.ErrNoLease) {
 		b.Errorf("renewing the lease of no share: %v", err)
 	}
 }
 
 func neverEarlier(b *bed) {
-	i := index(1)
+	i := Index(1)
 	b.put(i, 0, body(1, 1000))
 	b.now = b.now.Add(-time.Hour)
-	b.check(b.store.AddLease(i, lease(0)))
-	b.check(b.store.RenewLease(i, lease(0).Renew))
+	b.check(b.store.AddLease(i, Lease(0)))
+	b.check(b.store.RenewLease(i, Lease(0).Renew))
 	b.leases(i, 0, time.Hour)
 }
 
 func noSpaceForLease(b *bed) {
-	i := index(1)
+	i := Index(1)
 	b.put(i, 0, body(1, 1000))
 	b.o.ReadOnly = true
 	b.open()
-	b.check(b.store.AddLease(i, lease(0)))
-	if err := b.store.AddLease(i, lease(1)); !errors.Is(err, storage.ErrNoSpace) {
+	b.check(b.store.AddLease(i, Lease(0)))
+	if err := b.store.AddLease(i, Lease(1)); !errors.Is(err, storage.ErrNoSpace) {
 		b.Errorf("a new lease in a store that takes nothing: %v", err)
 	}
 	b.leases(i, 0, 0)

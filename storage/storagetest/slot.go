@@ -31,17 +31,13 @@ func write(number int, writes ...storage.Write) map[int]storage.ShareUpdate {
 // update updates a slot with the secrets of client 0.
 func (b *bed) update(i storage.Index, shares map[int]storage.ShareUpdate, read ...storage.Range) storage.SlotResult {
 	b.Helper()
-	got, err := b.store.ReadTestWrite(i, storage.SlotUpdate{Secrets: slotSecrets(0), Shares: shares, Read: read})
+	got, err := b.store.ReadTestWrite(i, storage.SlotUpdate{Secrets: Slot(0), Shares: shares, Read: read})
 	b.check(err)
 	return got
 }
 
-func slotSecrets(n int) storage.SlotSecrets {
-	return storage.SlotSecrets{WriteEnabler: secret("enabler", n), Lease: lease(n)}
-}
-
 func slotMade(b *bed) {
-	i := index(1)
+	i := Index(1)
 	got := b.update(i, map[int]storage.ShareUpdate{
 		0: {Writes: []storage.Write{{Data: []byte("first")}}},
 		7: {},
@@ -61,7 +57,7 @@ func slotMade(b *bed) {
 }
 
 func updateIfTestsHold(b *bed) {
-	i := index(1)
+	i := Index(1)
 	b.update(i, write(0, storage.Write{Data: []byte("first")}))
 	test := func(at, length int64, specimen string) storage.Test {
 		return storage.Test{Range: storage.Range{Offset: at, Length: length}, Specimen: []byte(specimen)}
@@ -92,15 +88,16 @@ func updateIfTestsHold(b *bed) {
 		if _, there := got.Data[2]; there {
 			b.Errorf("share %d, %v: the update before has written in part", c.number, c.tests)
 		}
-		b.update(i, map[int]storage.ShareUpdate{0: {Writes: []storage.Write{{Data: []byte("first")}}}, 1: {NewLength: new(int64)}, 2: {NewLength: new(int64)}})
+		gone := storage.ShareUpdate{NewLength: new(int64)}
+		b.update(i, map[int]storage.ShareUpdate{0: {Writes: []storage.Write{{Data: []byte("first")}}}, 1: gone, 2: gone})
 	}
 }
 
 func wrongEnabler(b *bed) {
-	i := index(1)
+	i := Index(1)
 	b.update(i, write(0, storage.Write{Data: []byte("first")}))
 	got, err := b.store.ReadTestWrite(i, storage.SlotUpdate{
-		Secrets: slotSecrets(1), Shares: write(1, storage.Write{Data: []byte("second")}), Read: []storage.Range{{Length: 5}},
+		Secrets: Slot(1), Shares: write(1, storage.Write{Data: []byte("second")}), Read: []storage.Range{{Length: 5}},
 	})
 	if !errors.Is(err, storage.ErrWriteEnabler) || got.Written || got.Data != nil {
 		b.Errorf("with another write enabler: %+v, %v", got, err)
@@ -110,7 +107,7 @@ func wrongEnabler(b *bed) {
 }
 
 func skippedIsZeros(b *bed) {
-	i := index(1)
+	i := Index(1)
 	b.update(i, write(0, storage.Write{Offset: 5, Data: []byte("x")}))
 	b.holds(i, 0, []byte("\x00\x00\x00\x00\x00x"))
 	two := int64(2)
@@ -122,7 +119,7 @@ func skippedIsZeros(b *bed) {
 }
 
 func newLength(b *bed) {
-	i := index(1)
+	i := Index(1)
 	b.update(i, map[int]storage.ShareUpdate{0: {Writes: []storage.Write{{Data: []byte("abcdef")}}}, 1: {}})
 	length := func(n int64) map[int]storage.ShareUpdate { return map[int]storage.ShareUpdate{0: {NewLength: &n}} }
 	b.update(i, length(10))
@@ -137,22 +134,22 @@ func newLength(b *bed) {
 }
 
 func manyLeases(b *bed) {
-	i, data := index(1), body(1, 1000)
+	i, data := Index(1), body(1, 1000)
 	b.update(i, write(0, storage.Write{Data: data}))
 	const clients = 7
 	for n := 1; n < clients; n++ {
-		b.check(b.store.AddLease(i, lease(n)))
+		b.check(b.store.AddLease(i, Lease(n)))
 	}
 	b.leases(i, 0, make([]time.Duration, clients)...)
 	b.update(i, write(0, storage.Write{Offset: 1000, Data: data}))
 	b.now = b.now.Add(time.Hour)
-	b.check(b.store.RenewLease(i, lease(clients-1).Renew))
+	b.check(b.store.RenewLease(i, Lease(clients-1).Renew))
 	b.leases(i, 0, -time.Hour, -time.Hour, -time.Hour, -time.Hour, -time.Hour, -time.Hour, 0)
 	b.holds(i, 0, append(bytes.Clone(data), data...))
 }
 
 func slotRanges(b *bed) {
-	i := index(1)
+	i := Index(1)
 	b.update(i, map[int]storage.ShareUpdate{0: {Writes: []storage.Write{{Data: []byte("zero")}}}, 1: {Writes: []storage.Write{{Data: []byte("one")}}}})
 	for _, c := range []struct {
 		numbers []int
@@ -172,22 +169,22 @@ func slotRanges(b *bed) {
 }
 
 func largeSlot(b *bed) {
-	i, data := index(1), body(1, 9<<20)
+	i, data := Index(1), body(1, 9<<20)
 	b.update(i, write(0, storage.Write{Data: data}))
 	b.holds(i, 0, data)
 	b.update(i, write(0, storage.Write{Offset: 100, Data: []byte("changed")}, storage.Write{Offset: 9 << 20, Data: []byte("longer")}))
 	copy(data[100:], "changed")
 	b.holds(i, 0, append(data, "longer"...))
-	b.check(b.store.AddLease(i, lease(1)))
+	b.check(b.store.AddLease(i, Lease(1)))
 	b.leases(i, 0, 0, 0)
 	b.treeIs(incoming, rel(i, 0))
 }
 
 func otherKind(b *bed) {
-	immutable, mutable := index(1), index(2)
+	immutable, mutable := Index(1), Index(2)
 	b.put(immutable, 0, body(1, 100))
 	b.update(mutable, write(0, storage.Write{Data: body(1, 100)}))
-	_, err := b.store.ReadTestWrite(immutable, storage.SlotUpdate{Secrets: slotSecrets(0), Shares: write(0, storage.Write{Data: []byte("x")})})
+	_, err := b.store.ReadTestWrite(immutable, storage.SlotUpdate{Secrets: Slot(0), Shares: write(0, storage.Write{Data: []byte("x")})})
 	if wrong := new(container.Error); !errors.As(err, &wrong) || wrong.Name != b.file(immutable, 0) {
 		b.Errorf("an immutable share as a slot: %v", err)
 	}
@@ -198,17 +195,17 @@ func otherKind(b *bed) {
 }
 
 func slotNoSpace(b *bed) {
-	i := index(1)
+	i := Index(1)
+	b.room(1 << 40)
 	b.update(i, write(0, storage.Write{Data: []byte("first")}))
-	for _, at := range []int64{1 << 55, container.MaxMutableSize - 1} {
-		_, err := b.store.ReadTestWrite(i, storage.SlotUpdate{Secrets: slotSecrets(0), Shares: write(0, storage.Write{Offset: at, Data: []byte("x")})})
-		if !errors.Is(err, storage.ErrNoSpace) {
-			b.Errorf("a byte at %d: %v", at, err)
+	for at, want := range map[int64]error{
+		1 << 41: storage.ErrNoSpace, container.MaxMutableSize - 1: storage.ErrNoSpace, container.MaxMutableSize: storage.ErrTooBig,
+	} {
+		byteAt := write(0, storage.Write{Offset: at, Data: []byte("x")})
+		_, err := b.store.ReadTestWrite(i, storage.SlotUpdate{Secrets: Slot(0), Shares: byteAt})
+		if !errors.Is(err, want) {
+			b.Errorf("a byte at %d: %v, want %v", at, err, want)
 		}
-	}
-	_, err := b.store.ReadTestWrite(i, storage.SlotUpdate{Secrets: slotSecrets(0), Shares: write(0, storage.Write{Offset: container.MaxMutableSize, Data: []byte("x")})})
-	if !errors.Is(err, storage.ErrTooBig) {
-		b.Errorf("a byte beyond the largest slot: %v", err)
 	}
 	b.holds(i, 0, []byte("first"))
 }

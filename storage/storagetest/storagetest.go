@@ -3,7 +3,6 @@ package storagetest
 
 import (
 	"bytes"
-	"crypto/sha256"
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
@@ -19,8 +18,9 @@ import (
 
 // Place is where a store is to be: a new directory, which may be missing, on a file system.
 type Place struct {
-	FS  storage.FS
-	Dir string
+	FS         storage.FS
+	Dir        string
+	Durability storage.Durability
 }
 
 // Run runs the suite. Each test has a place of its own from place.
@@ -53,14 +53,13 @@ type bed struct {
 
 func newBed(t *testing.T, p Place) *bed {
 	b := &bed{T: t, Place: p, now: time.Unix(1_800_000_000, 0)}
-	b.o = storage.Options{FS: p.FS, NodeID: node, Now: func() time.Time { return b.now }, Log: slog.New(slog.DiscardHandler)}
+	b.o = storage.Options{
+		FS: p.FS, NodeID: Node, Durability: p.Durability, Now: func() time.Time { return b.now }, Log: slog.New(slog.DiscardHandler),
+	}
 	b.open()
 	t.Cleanup(func() { b.check(b.store.Close()) })
 	return b
 }
-
-// node is the id of the stores' node.
-var node = storage.NodeID([]byte("a node of this suite"))
 
 func (b *bed) check(err error) {
 	b.Helper()
@@ -80,19 +79,6 @@ func (b *bed) open() {
 	b.check(err)
 }
 
-// index is a storage index of a test.
-func index(n int) storage.Index {
-	sum := sha256.Sum256(fmt.Append(nil, "index", n))
-	return storage.Index(sum[:16])
-}
-
-// lease is the secrets of a client.
-func lease(n int) storage.LeaseSecrets {
-	return storage.LeaseSecrets{Renew: secret("renew", n), Cancel: secret("cancel", n)}
-}
-
-func secret(what string, n int) storage.Secret { return sha256.Sum256(fmt.Append(nil, what, n)) }
-
 // body is data that look like a share's.
 func body(seed uint8, size int) []byte {
 	b := make([]byte, size)
@@ -103,7 +89,7 @@ func body(seed uint8, size int) []byte {
 // allocate asks for uploads and returns them.
 func (b *bed) allocate(i storage.Index, size int, shares ...int) storage.Allocated {
 	b.Helper()
-	got, err := b.store.Allocate(i, storage.Allocation{Shares: shares, Size: int64(size), Lease: lease(0)})
+	got, err := b.store.Allocate(i, storage.Allocation{Shares: shares, Size: int64(size), Lease: Lease(0)})
 	b.check(err)
 	return got
 }

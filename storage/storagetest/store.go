@@ -12,6 +12,7 @@ import (
 )
 
 var storeTests = map[string]func(b *bed){
+	"TheDiskTellsItsRoom":                    diskRoom,
 	"ReservedSpaceIsNotAllocated":            reservedSpace,
 	"AReadOnlyStoreTakesNoUploads":           readOnly,
 	"FilesWithoutANumberAreNoShares":         otherFiles,
@@ -19,44 +20,67 @@ var storeTests = map[string]func(b *bed){
 	"ADamagedShareIsAnErrorThatNamesTheFile": damagedShare,
 }
 
-func reservedSpace(b *bed) {
-	space, err := b.FS.Space(b.Dir)
+func diskRoom(b *bed) {
+	space, err := b.store.Space()
 	b.check(err)
-	b.o.ReservedSpace = space.Available - space.Available/4
-	b.open()
-	i, free := index(1), b.store.AvailableSpace()
-	if free <= 0 || free > space.Available/2 {
-		b.Fatalf("%d bytes are available, of %d, with %d reserved", free, space.Available, b.o.ReservedSpace)
+	if space.Available <= 0 || space.Available > space.Free || space.Free > space.Total {
+		b.Errorf("the room on the disk: %+v", space)
 	}
-	got, err := b.store.Allocate(i, storage.Allocation{Shares: []int{0, 1}, Size: free * 2 / 3, Lease: lease(0)})
+}
+
+// roomFS is a file system with a room that others do not change meanwhile.
+type roomFS struct {
+	storage.FS
+	room int64
+}
+
+func (r roomFS) Space(string) (storage.Space, error) {
+	return storage.Space{Total: r.room, Free: r.room, Available: r.room}, nil
+}
+
+// room gives the store as much room as a test wants.
+func (b *bed) room(bytes int64) {
+	b.Helper()
+	b.o.FS = roomFS{b.FS, bytes}
+	b.open()
+}
+
+func reservedSpace(b *bed) {
+	b.o.ReservedSpace = 900_000
+	b.room(1_000_000)
+	i, free := Index(1), b.store.AvailableSpace()
+	if free != 100_000 {
+		b.Fatalf("%d bytes are available, of 1000000 with 900000 reserved", free)
+	}
+	got, err := b.store.Allocate(i, storage.Allocation{Shares: []int{0, 1}, Size: free * 2 / 3, Lease: Lease(0)})
 	b.check(err)
 	if len(got.Uploads) != 1 || got.Uploads[0] == nil {
 		b.Fatalf("%v are allocated where there is space for one", got.Uploads)
 	}
-	if got := b.allocate(index(2), int(free/2), 0); len(got.Uploads) != 0 {
+	if got := b.allocate(Index(2), int(free/2), 0); len(got.Uploads) != 0 {
 		b.Errorf("the space of an upload is allocated again: %v", got)
 	}
 	if got := b.store.Stats(); got.Uploads != 1 || got.Allocated != free*2/3 {
 		b.Errorf("the store says %+v", got)
 	}
 	b.check(got.Uploads[0].Abort())
-	if got := b.allocate(index(2), int(free/2), 0); len(got.Uploads) != 1 {
+	if got := b.allocate(Index(2), int(free/2), 0); len(got.Uploads) != 1 {
 		b.Errorf("the space of an aborted upload is not free: %v", got)
 	}
 }
 
 func readOnly(b *bed) {
-	b.put(index(1), 0, body(1, 100))
+	b.put(Index(1), 0, body(1, 100))
 	b.o.ReadOnly = true
 	b.open()
-	if got := b.allocate(index(1), 100, 0, 1); len(got.Uploads) != 0 || len(got.Have) != 1 {
+	if got := b.allocate(Index(1), 100, 0, 1); len(got.Uploads) != 0 || len(got.Have) != 1 {
 		b.Errorf("a read-only store allocates %v, has %v", got.Uploads, got.Have)
 	}
 	if limits := b.store.Limits(); limits.Available != 0 || limits.MaxImmutable != 0 || limits.MaxMutable != container.MaxMutableSize {
 		b.Errorf("a read-only store says %+v", limits)
 	}
-	b.update(index(2), write(0, storage.Write{Data: []byte("slots are taken")}))
-	b.holds(index(2), 0, []byte("slots are taken"))
+	b.update(Index(2), write(0, storage.Write{Data: []byte("slots are taken")}))
+	b.holds(Index(2), 0, []byte("slots are taken"))
 }
 
 // write writes a file beside the store's back.
@@ -69,18 +93,18 @@ func (b *bed) write(path string, contents []byte) {
 }
 
 func otherFiles(b *bed) {
-	i := index(1)
+	i := Index(1)
 	b.put(i, 10, body(1, 100))
 	b.put(i, 9, body(1, 100))
 	for _, name := range []string{"9.tmp", "x", "-1", "+3", "07", ".hidden"} {
 		b.write(filepath.Join(filepath.Dir(b.file(i, 0)), name), []byte("no share"))
 	}
 	b.shares(i, 9, 10)
-	b.check(b.store.AddLease(i, lease(1)))
+	b.check(b.store.AddLease(i, Lease(1)))
 }
 
 func advisory(b *bed) {
-	i := index(1)
+	i := Index(1)
 	if err := b.store.AdviseCorrupt(container.Immutable, i, 0, "bad"); !errors.Is(err, fs.ErrNotExist) {
 		b.Errorf("an advisory on no share: %v", err)
 	}
@@ -115,7 +139,7 @@ func readFile(fsys storage.FS, path string) ([]byte, error) {
 }
 
 func damagedShare(b *bed) {
-	i := index(1)
+	i := Index(1)
 	b.put(i, 0, body(1, 100))
 	path := b.file(i, 0)
 	whole, err := readFile(b.FS, path)
@@ -129,7 +153,7 @@ func damagedShare(b *bed) {
 		if wrong := new(container.Error); !errors.As(err, &wrong) || wrong.Name != path {
 			b.Errorf("a share that is %s: %v", name, err)
 		}
-		if err := b.store.AddLease(i, lease(1)); err == nil {
+		if err := b.store.AddLease(i, Lease(1)); err == nil {
 			b.Errorf("a share that is %s takes a lease", name)
 		}
 		if now, err := readFile(b.FS, path); err != nil && len(contents) > 0 || !bytes.Equal(now, contents) {

@@ -28,7 +28,7 @@ var uploadTests = map[string]func(b *bed){
 }
 
 func shareIsThereWhenClosed(b *bed) {
-	i, data := index(1), body(1, 300_000)
+	i, data := Index(1), body(1, 300_000)
 	u := b.allocate(i, len(data), 4).Uploads[4]
 	_, err := u.Write(0, data[:200_000])
 	b.check(err)
@@ -72,7 +72,7 @@ func parts(numbers ...int64) []storage.Range {
 func second(_ bool, err error) error { return err }
 
 func chunksInAnyOrder(b *bed) {
-	i, data := index(1), body(1, 1000)
+	i, data := Index(1), body(1, 1000)
 	u := b.allocate(i, len(data), 0).Uploads[0]
 	for _, c := range []struct {
 		from, to int
@@ -97,7 +97,7 @@ func chunksInAnyOrder(b *bed) {
 }
 
 func otherBytesConflict(b *bed) {
-	i, data := index(1), body(1, 1000)
+	i, data := Index(1), body(1, 1000)
 	u := b.allocate(i, len(data), 0).Uploads[0]
 	_, err := u.Write(100, data[100:200])
 	b.check(err)
@@ -119,7 +119,7 @@ func otherBytesConflict(b *bed) {
 }
 
 func allocatedOnce(b *bed) {
-	i := index(1)
+	i := Index(1)
 	first := b.allocate(i, 100, 0, 1)
 	if len(first.Uploads) != 2 || len(first.Have) != 0 {
 		b.Fatalf("allocated %v, have %v", first.Uploads, first.Have)
@@ -137,8 +137,8 @@ func allocatedOnce(b *bed) {
 }
 
 func allocationRepeated(b *bed) {
-	i := index(1)
-	a := storage.Allocation{Shares: []int{0, 1}, Size: 100, Lease: lease(0), Secret: []byte("mine")}
+	i := Index(1)
+	a := storage.Allocation{Shares: []int{0, 1}, Size: 100, Lease: Lease(0), Secret: []byte("mine")}
 	first, err := b.store.Allocate(i, a)
 	b.check(err)
 	again, err := b.store.Allocate(i, a)
@@ -158,7 +158,7 @@ func allocationRepeated(b *bed) {
 }
 
 func abortedIsGone(b *bed) {
-	i := index(1)
+	i := Index(1)
 	got := b.allocate(i, 100, 0, 1)
 	b.check(got.Uploads[0].Abort())
 	b.treeIs(path.Join("shares/incoming", i.Prefix(), i.String(), "1"))
@@ -169,7 +169,7 @@ func abortedIsGone(b *bed) {
 }
 
 func uploadGoneAtOpen(b *bed) {
-	i := index(1)
+	i := Index(1)
 	_, err := b.allocate(i, 100, 0).Uploads[0].Write(0, body(1, 100))
 	b.check(err)
 	b.put(i, 1, body(1, 100))
@@ -179,21 +179,21 @@ func uploadGoneAtOpen(b *bed) {
 }
 
 func haveAndLease(b *bed) {
-	i := index(1)
+	i := Index(1)
 	b.put(i, 3, body(1, 100))
-	got, err := b.store.Allocate(i, storage.Allocation{Shares: []int{3}, Size: 100, Lease: lease(1)})
+	got, err := b.store.Allocate(i, storage.Allocation{Shares: []int{3}, Size: 100, Lease: Lease(1)})
 	b.check(err)
 	if !slices.Equal(got.Have, []int{3}) || len(got.Uploads) != 0 {
 		b.Errorf("have %v, allocated %v", got.Have, got.Uploads)
 	}
 	b.leases(i, 3, 0, 0)
-	_, err = b.store.Allocate(i, storage.Allocation{Shares: []int{3}, Size: 100, Lease: lease(2), SkipLease: true})
+	_, err = b.store.Allocate(i, storage.Allocation{Shares: []int{3}, Size: 100, Lease: Lease(2), SkipLease: true})
 	b.check(err)
 	b.leases(i, 3, 0, 0)
 }
 
 func readInParts(b *bed) {
-	i, data := index(1), body(1, 1000)
+	i, data := Index(1), body(1, 1000)
 	b.put(i, 0, data)
 	h, err := b.store.OpenShare(i, 0)
 	b.check(err)
@@ -215,7 +215,7 @@ func manyUpload(b *bed) {
 	var all sync.WaitGroup
 	for n := range clients {
 		all.Go(func() {
-			u, err := b.store.Allocate(index(n), storage.Allocation{Shares: []int{n}, Size: 50_000, Lease: lease(n)})
+			u, err := b.store.Allocate(Index(n), storage.Allocation{Shares: []int{n}, Size: 50_000, Lease: Lease(n)})
 			if err != nil || u.Uploads[n] == nil {
 				b.Errorf("client %d: %v, %v", n, u, err)
 				return
@@ -228,7 +228,7 @@ func manyUpload(b *bed) {
 	}
 	all.Wait()
 	for n := range clients {
-		b.holds(index(n), n, body(uint8(n), 50_000))
+		b.holds(Index(n), n, body(uint8(n), 50_000))
 	}
 	if got := len(b.tree("shares")); got != clients+1 {
 		b.Errorf("%d files and empty directories, want %d shares and incoming", got, clients)
@@ -236,7 +236,7 @@ func manyUpload(b *bed) {
 }
 
 func emptyShare(b *bed) {
-	i := index(1)
+	i := Index(1)
 	b.check(b.allocate(i, 0, 0).Uploads[0].Close())
 	b.holds(i, 0, nil)
 	b.leases(i, 0, 0)
@@ -247,7 +247,7 @@ func onePrefix(b *bed) {
 	const clients, rounds = 4, 20
 	var all sync.WaitGroup
 	for n := range clients {
-		i := index(0)
+		i := Index(0)
 		i[15] = byte(n)
 		all.Go(func() {
 			for range rounds {
@@ -264,7 +264,7 @@ func onePrefix(b *bed) {
 
 // comeAndGo aborts an upload, and makes a slot and removes it.
 func comeAndGo(s *storage.Store, i storage.Index) error {
-	got, err := s.Allocate(i, storage.Allocation{Shares: []int{0}, Size: 100, Lease: lease(0)})
+	got, err := s.Allocate(i, storage.Allocation{Shares: []int{0}, Size: 100, Lease: Lease(0)})
 	if err != nil {
 		return err
 	}
@@ -272,7 +272,7 @@ func comeAndGo(s *storage.Store, i storage.Index) error {
 		return err
 	}
 	for _, u := range []storage.ShareUpdate{{}, {NewLength: new(int64)}} {
-		_, err := s.ReadTestWrite(i, storage.SlotUpdate{Secrets: slotSecrets(0), Shares: map[int]storage.ShareUpdate{0: u}})
+		_, err := s.ReadTestWrite(i, storage.SlotUpdate{Secrets: Slot(0), Shares: map[int]storage.ShareUpdate{0: u}})
 		if err != nil {
 			return err
 		}

@@ -222,8 +222,9 @@ type Status struct {
 	} `json:"kept"`
 	ReadOnly bool `json:"read_only"`
 	Claim    struct {
-		State string `json:"state"`
-		PID   int    `json:"pid"`
+		State  string   `json:"state"`
+		PID    int      `json:"pid"`
+		Shared []string `json:"shared"`
 	} `json:"claim"`
 	Conflicts []struct {
 		Path string `json:"path"`

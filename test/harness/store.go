@@ -23,6 +23,8 @@ const (
 	Swift     Kind = "swift"
 	// SwiftSmall is a Swift whose objects have at most SmallObject bytes.
 	SwiftSmall Kind = "swift-small"
+	// SwiftS3 is a Swift by its S3 layer, which checks no conditions.
+	SwiftS3 Kind = "swift-s3api"
 )
 
 // SmallObject is the largest object of SwiftSmall, in bytes.
@@ -32,7 +34,7 @@ const SmallObject = 4 << 20
 func Kinds() []Kind {
 	kinds := []Kind{File, MinIO, VersityGW}
 	if soak.Long() {
-		kinds = append(kinds, Swift, SwiftSmall)
+		kinds = append(kinds, Swift, SwiftSmall, SwiftS3)
 	}
 	wanted := os.Getenv(kindsEnv)
 	if wanted == "" {
@@ -82,9 +84,22 @@ func NewStore(tb testing.TB, kind Kind) *Store {
 		s.Kind = kind
 		return s
 	}
-	s.Server = shared.server(tb, kind)
-	s.Bucket = s.Server.Bucket(tb)
-	s.URL = s.Server.URL(s.Bucket, "")
+	if kind == SwiftS3 {
+		return s.on(shared.swift(tb, Swift).S3())
+	}
+	return s.on(shared.server(tb, kind))
+}
+
+// NewStoreOn makes a store on a server that is the test's own, such as the S3 side of a Swift.
+func NewStoreOn(tb testing.TB, server *servers.Server) *Store {
+	tb.Helper()
+	return (&Store{Kind: Kind(server.Name), tb: tb}).on(server)
+}
+
+func (s *Store) on(server *servers.Server) *Store {
+	s.tb.Helper()
+	s.Server, s.Bucket = server, server.Bucket(s.tb)
+	s.URL = server.URL(s.Bucket, "")
 	return s
 }
 

@@ -38,7 +38,7 @@ func minio() software {
 			env = []string{
 				"MINIO_ROOT_USER=" + s.AccessKey, "MINIO_ROOT_PASSWORD=" + s.SecretKey,
 				"MINIO_BROWSER=off", "MINIO_UPDATE=off", "MINIO_SITE_REGION=" + s.Region,
-				"MINIO_KMS_SECRET_KEY=" + MinIOKey + ":" + base64.StdEncoding.EncodeToString([]byte(s.SecretKey[:32])),
+				"MINIO_KMS_SECRET_KEY=" + MinIOKey + ":" + base64.StdEncoding.EncodeToString([]byte(s.sealing)),
 			}
 			return args, env
 		},

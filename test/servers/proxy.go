@@ -259,7 +259,7 @@ func (p *ReverseProxy) serve(w http.ResponseWriter, r *http.Request) {
 		_, _ = io.WriteString(w, "<Error><Code>SlowDown</Code><Message>on purpose</Message></Error>")
 		return
 	}
-	if p.deny(w, kind) {
+	if p.deny(w, r, kind) {
 		return
 	}
 	r.Body = &countedBody{p: p, req: r, sent: true, cut: -1, ReadCloser: r.Body}

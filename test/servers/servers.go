@@ -45,6 +45,7 @@ type Server struct {
 	SecretKey string
 	DataDir   string // what it stores; versitygw's posix backend keeps an object as DataDir/bucket/key
 
+	sealing   string // 32 bytes: what MinIO's key service has
 	software  software
 	binary    string
 	dir       string // holds DataDir and the log
@@ -114,7 +115,7 @@ func start(ctx context.Context, sw software) (*Server, error) {
 	}
 	s := &Server{
 		Name: sw.name, Region: "us-east-1", AccessKey: "test" + rand.Text()[:12], SecretKey: rand.Text() + rand.Text(),
-		DataDir: filepath.Join(dir, "data"), software: sw, binary: binary, dir: dir,
+		DataDir: filepath.Join(dir, "data"), sealing: (rand.Text() + rand.Text())[:32], software: sw, binary: binary, dir: dir,
 		transport: &http.Transport{MaxIdleConnsPerHost: 16, TLSClientConfig: &tls.Config{}},
 	}
 	err = os.Mkdir(s.DataDir, 0o755)

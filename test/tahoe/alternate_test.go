@@ -3,7 +3,6 @@ package tahoe
 import (
 	"bytes"
 	"context"
-	"crypto/sha256"
 	_ "embed"
 	"fmt"
 	"log/slog"
@@ -14,6 +13,7 @@ import (
 
 	"sharefs/storage"
 	"sharefs/storage/crawl"
+	"sharefs/storage/storagetest"
 	"sharefs/test/harness"
 )
 
@@ -63,7 +63,7 @@ func newPlayer(t *testing.T, dir string, turn int) *player {
 	p := &player{T: t, turn: turn, now: time.Unix(1_800_000_000, 0).Add(time.Duration(turn) * time.Hour)}
 	var err error
 	p.Store, err = storage.Open(dir, storage.Options{
-		NodeID: storage.NodeID([]byte("the node of goldenpy")), Now: p.clock, Log: slog.New(slog.DiscardHandler),
+		NodeID: storagetest.Node, Now: p.clock, Log: slog.New(slog.DiscardHandler),
 	})
 	p.check(err)
 	return p
@@ -78,18 +78,11 @@ func (p *player) check(err error) {
 	}
 }
 
-func secret(kind string, n int) storage.Secret {
-	return sha256.Sum256(fmt.Appendf(nil, "%s %d", kind, n))
-}
-
-func index(n int) storage.Index {
-	s := secret("index", n)
-	return storage.Index(s[:16])
-}
-
-func lease(n int) storage.LeaseSecrets {
-	return storage.LeaseSecrets{Renew: secret("renew", n), Cancel: secret("cancel", n)}
-}
+var (
+	secret = storagetest.Secret
+	index  = storagetest.Index
+	lease  = storagetest.Lease
+)
 
 func body(turn, size int) []byte {
 	s := secret("body", turn)

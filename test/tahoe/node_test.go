@@ -24,12 +24,13 @@ type node struct {
 	t    *testing.T
 	root string
 	base string // the directory that the node's is in, and the mountpoint
+	name string // of its directory in base
 	web  string // where its client listens: http://127.0.0.1:PORT
 	stop func()
 }
 
 // nodeEnd is how long a node may take to end.
-const nodeEnd = 30 * time.Second
+const nodeEnd = 2 * time.Minute
 
 const nodeConfig = `
 [node]
@@ -56,7 +57,7 @@ const knownServers = `storage:
 // newNode makes a node beside a mount, and tells its client of its server.
 func newNode(t *testing.T, root string, m *harness.Mount) *node {
 	t.Helper()
-	n := &node{t: t, root: root, base: filepath.Dir(m.Dir), stop: func() {}}
+	n := &node{t: t, root: root, base: filepath.Dir(m.Dir), name: "node", stop: func() {}}
 	dir := filepath.Join(n.base, "node")
 	n.tahoe("create-node", "--hostname=127.0.0.1", "/mnt/node")
 	server, web := n.port(), n.port()
@@ -83,26 +84,34 @@ func (n *node) check(err error) {
 
 func (n *node) port() string {
 	n.t.Helper()
+	return freePort(n.t)
+}
+
+func freePort(t *testing.T) string {
+	t.Helper()
 	addr, err := servers.FreePort()
-	n.check(err)
+	if err != nil {
+		t.Fatal(err)
+	}
 	_, port, _ := strings.Cut(addr, ":")
 	return port
 }
 
-// tahoe runs a command of Tahoe-LAFS to its end.
-func (n *node) tahoe(args ...string) {
+// tahoe runs a command of Tahoe-LAFS to its end, and returns what it said.
+func (n *node) tahoe(args ...string) string {
 	n.t.Helper()
 	out, err := Command(n.t.Context(), n.root, n.base, append([]string{"tahoe"}, args...)...).CombinedOutput()
 	if err != nil {
 		n.t.Fatalf("tahoe %q: %v\n%s", args, err, lastLines(out))
 	}
+	return string(out)
 }
 
 // start runs the node until end, and waits until its client answers.
 func (n *node) start() {
 	n.t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
-	cmd := Command(ctx, n.root, n.base, "tahoe", "run", "/mnt/node")
+	cmd := Command(ctx, n.root, n.base, "tahoe", "run", "/mnt/"+n.name)
 	var log bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &log, &log
 	stdin, err := cmd.StdinPipe()
@@ -123,7 +132,7 @@ func (n *node) start() {
 		n.stop = func() {}
 	}
 	n.t.Cleanup(func() { n.stop() })
-	for deadline := time.Now().Add(time.Minute); ; time.Sleep(50 * time.Millisecond) {
+	for deadline := time.Now().Add(4 * time.Minute); ; time.Sleep(50 * time.Millisecond) {
 		res, err := http.Get(n.web + "/?t=json")
 		if err == nil {
 			res.Body.Close()

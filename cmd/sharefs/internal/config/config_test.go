@@ -90,7 +90,7 @@ func TestFlagsBeatEnvironmentBeatsFileBeatsDefault(t *testing.T) {
 func TestEverySettingHasOneNameEverywhere(t *testing.T) {
 	// a value for each that is not the default
 	values := map[string]string{
-		"read-only": "true", "take-over": "true", "force": "true", "allow-other": "true", "uid": "1234", "gid": "1235", "umask": "0077", "file-mode": "0640", "dir-mode": "0750",
+		"read-only": "true", "shared": "true", "take-over": "true", "force": "true", "allow-other": "true", "uid": "1234", "gid": "1235", "umask": "0077", "file-mode": "0640", "dir-mode": "0750",
 		"attributes": "listed", "cache-dir": "/c", "cache-size": "3GiB", "stage-size": "3GiB", "keep-free": "3GiB", "capacity": "3GiB", "stall-timeout": "7s", "memory": "3MiB", "commit": "sync", "foreign": "check", "writeback": "7s", "parallel": "7",
 		"io-timeout": "7s", "open-timeout": "7s", "foreground": "true", "log-file": "/l", "log-level": "debug", "log-format": "json", "debug-fuse": "true",
 		"profile": "tahoe", "scratch": "**/in/**:*.part", "lazy": "*.state=10m:logs/**=1h",
@@ -196,7 +196,7 @@ func TestWrongSettingsAreNamedWithTheirPlace(t *testing.T) {
 		{"word of -o", world{args: "-o ro,cachesize=3G"}, `invalid argument "ro,cachesize=3G" for "-o, --options" flag: unknown option "cachesize=3G"`},
 		{"word of -o without its value", world{args: "-o cache_size"}, `invalid argument "cache_size" for "-o, --options" flag: option "cache-size" needs a value: cache-size=SIZE`},
 		{"environment", world{env: map[string]string{"SHAREFS_PARALLEL": "0"}}, `environment variable SHAREFS_PARALLEL=0: it must be a number from 1 to 1024`},
-		{"key of the file", world{file: "# mine\nparallel = 3\ncash-size = \"3G\"\n"}, `HOME/.config/sharefs/config.toml:3: cash-size: unknown key: did you mean cache-size? known are read-only, take-over, `},
+		{"key of the file", world{file: "# mine\nparallel = 3\ncash-size = \"3G\"\n"}, `HOME/.config/sharefs/config.toml:3: cash-size: unknown key: did you mean cache-size? known are read-only, `},
 		{"table of the file", world{file: "\n[mount]\nparallel = 3\n"}, `HOME/.config/sharefs/config.toml:2: mount: unknown key: known are read-only, `},
 		{"value of the file", world{file: "read-only = 3\n"}, `HOME/.config/sharefs/config.toml:1: read-only: it must be true or false`},
 		{"list in the file", world{file: "parallel = [3]\n"}, `HOME/.config/sharefs/config.toml:1: parallel: it must be one value: a string, a number, true or false`},
@@ -205,6 +205,7 @@ func TestWrongSettingsAreNamedWithTheirPlace(t *testing.T) {
 		{"the first of several", world{file: "a = 1\nb = 2\n"}, `HOME/.config/sharefs/config.toml:1: a: unknown key`},
 		{"a store without a url", world{file: "\n[stores.shares]\nparallel = 3\n"}, `HOME/.config/sharefs/config.toml:2: shares: the store has no url: url = "s3://BUCKET" or the like`},
 		{"key of a store", world{file: "[stores.a]\nurl = \"mem:\"\n[stores.shares]\nurl = \"mem:\"\nprofil = \"tahoe\"\n"}, `HOME/.config/sharefs/config.toml:5: profil: unknown key of a store (parameters of its URL stand in parameters = {...}): did you mean profile? known are url, parameters, secrets, read-only, `},
+		{"secret as a key of a store", world{file: "[stores.shares]\nurl = \"mem:\"\nAWS_SECRET_ACCESS_KEY = \"HUSH\"\n"}, `HOME/.config/sharefs/config.toml:3: AWS_SECRET_ACCESS_KEY: credentials do not belong in this file, which others may read: write them into one of their own, and name it here: secrets = "/etc/sharefs/shares.env"`},
 		{"parameter as a key of a store", world{file: "[stores.shares]\nurl = \"mem:\"\nregion = \"x\"\n"}, `HOME/.config/sharefs/config.toml:3: region: unknown key of a store (parameters of its URL stand in parameters = {...}): `},
 		{"value of a store", world{file: "parallel = 3\n[stores.shares]\nurl = \"mem:\"\nparallel = 0\n"}, `HOME/.config/sharefs/config.toml:4: parallel: it must be a number from 1 to 1024`},
 		{"name of a store", world{file: "[stores.\"a/b\"]\nurl = \"mem:\"\n"}, `HOME/.config/sharefs/config.toml:1: a/b: not a name of a store: it has letters, digits, - and _`},

@@ -22,6 +22,7 @@ type Settings struct {
 	FileMode, DirMode   uint32 // permission bits; 0: from Umask. See Modes.
 	AllowOther          bool
 	ReadOnly            bool
+	Shared              bool     // with other read-write mounts; implies CommitSync
 	TakeOver, Force     bool     // of the claim on the store; Force only with TakeOver
 	Profile             string   // empty or a name of Profiles
 	Attributes          string   // AttributesFull or AttributesListed
@@ -119,6 +120,8 @@ type Option struct {
 func (s *Settings) Options() []Option {
 	return []Option{
 		{"read-only", "r", "take no changes", toggle{&s.ReadOnly}},
+		{"shared", "", "several mounts with this flag change the store, on S3: nobody claims it, close and rename return when it is stored (--commit sync), and who is second gets ESTALE",
+			toggle{&s.Shared}},
 		{"take-over", "", "take the store from a mount that is gone for good, after watching for three minutes that it is silent", toggle{&s.TakeOver}},
 		{"force", "", "with --take-over: at once. A mount that is alive has lost what it has not stored", toggle{&s.Force}},
 		{"allow-other", "", "let other users of this machine in; permissions are checked", toggle{&s.AllowOther}},

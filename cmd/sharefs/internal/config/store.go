@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"sharefs/cmd/sharefs/internal/near"
+	"sharefs/provider/secret"
 )
 
 // Store is a named store of a config file.
@@ -118,11 +119,19 @@ func (s *Store) checkKeys(doc []byte, wrong *mistakes) {
 		return strings.HasPrefix(k, storesTable)
 	})...)
 	for key := range s.settings {
-		if !slices.Contains(known, key) {
-			wrong.add(doc, s.table(), key, fmt.Errorf("unknown key of a store (parameters of its URL stand in parameters = {...}): %s", near.Hint(key, known)))
-			delete(s.settings, key)
+		if slices.Contains(known, key) {
+			continue
 		}
+		wrong.add(doc, s.table(), key, s.unknown(key, known))
+		delete(s.settings, key)
 	}
+}
+
+func (s *Store) unknown(key string, known []string) error {
+	if secret.Names(key) {
+		return fmt.Errorf("credentials do not belong in this file, which others may read: write them into one of their own, and name it here: %s = \"/etc/sharefs/%s.env\"", keySecrets, s.Name)
+	}
+	return fmt.Errorf("unknown key of a store (parameters of its URL stand in parameters = {...}): %s", near.Hint(key, known))
 }
 
 // text returns a value that is a string, and not empty.

@@ -98,6 +98,7 @@ type Claim struct {
 	Started time.Time `json:"started"`
 	Renewed time.Time `json:"renewed"`
 	Problem string    `json:"problem,omitempty"` // why it was not renewed at the last try
+	Shared  []string  `json:"shared,omitempty"`  // the mounts that share the store, of which this is one; none: it has it for itself
 }
 
 // Conflict is content that could not be stored. The file has what the store has instead.

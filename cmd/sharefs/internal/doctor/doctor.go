@@ -55,6 +55,7 @@ type Report struct {
 	Bytes    int64
 	Claim    *claim.Record // nil: nobody has ever claimed the store
 	Findings []Finding
+	Unlisted error // why the uploads could not be listed, when these credentials may not; else nil
 }
 
 // Held reports whether somebody holds the claim: it was not given up in good order.
@@ -80,8 +81,14 @@ func Examine(ctx context.Context, store provider.Provider, o Options) (*Report, 
 		return nil, err
 	}
 	uploads, err := store.ListUploads(ctx, "")
-	if err != nil && !provider.Is(err, provider.KindUnsupported) {
-		return nil, err
+	switch provider.KindOf(err) {
+	case provider.KindDenied:
+		r.Unlisted = err
+	case provider.KindUnsupported: // so there are none
+	default:
+		if err != nil {
+			return nil, err
+		}
 	}
 	for _, u := range uploads {
 		r.Findings = append(r.Findings, Finding{Kind: Uploads, Key: u.Key, UploadID: u.ID, Size: -1, Time: u.Started})

@@ -13,6 +13,7 @@ import (
 	"sharefs/cmd/sharefs/internal/doctor"
 	"sharefs/fusefs/claim"
 	"sharefs/provider"
+	"sharefs/provider/faulty"
 	"sharefs/provider/mem"
 )
 
@@ -100,6 +101,14 @@ func TestAHealthyStoreHasNoFindings(t *testing.T) {
 	}
 	if r := examine(t, mem.New(mem.Options{}), 0); len(r.Findings) != 0 || r.Held() || r.Claim != nil {
 		t.Errorf("%+v", r)
+	}
+}
+
+func TestWhoMayNotListUploadsSeesTheRest(t *testing.T) {
+	p := faulty.New(sick(t), faulty.Options{Rules: []faulty.Rule{{Ops: []string{"listuploads"}, Kind: provider.KindDenied}}})
+	r := examine(t, p, 0)
+	if !provider.Is(r.Unlisted, provider.KindDenied) || len(r.Findings) != 12 {
+		t.Errorf("%v, %q", r.Unlisted, found(r.Findings))
 	}
 }
 

@@ -66,14 +66,33 @@ func (s Store) open(ctx context.Context, o Options) (*stack.Stack, error) {
 
 // Driver opens the bare driver, with the credentials of the store. Its keys have no prefix.
 func (s Store) Driver(ctx context.Context, o all.Options) (provider.Provider, error) {
-	if s.Secrets != "" {
-		file, err := secret.Open(s.Secrets, o.Logger)
-		if err != nil {
-			return nil, exit.With(exit.Store, err)
-		}
-		o.Secrets = file.Lookup
+	o, err := s.withSecrets(o)
+	if err != nil {
+		return nil, err
 	}
 	return s.Location.Open(ctx, o)
+}
+
+// ID returns what identifies the store: see all.Location.
+func (s Store) ID(ctx context.Context) (string, error) {
+	o, err := s.withSecrets(all.Options{})
+	if err != nil {
+		return "", err
+	}
+	return s.Location.ID(ctx, o)
+}
+
+// withSecrets adds the credentials of the store.
+func (s Store) withSecrets(o all.Options) (all.Options, error) {
+	if s.Secrets == "" {
+		return o, nil
+	}
+	file, err := secret.Open(s.Secrets, o.Logger)
+	if err != nil {
+		return o, exit.With(exit.Store, err)
+	}
+	o.Secrets = file.Lookup
+	return o, nil
 }
 
 // Error says what to do about a store that cannot be opened. Nil stays nil.

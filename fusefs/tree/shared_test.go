@@ -1,0 +1,288 @@
+package tree
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"sharefs/fusefs/claim"
+	"sharefs/provider"
+	"sharefs/provider/mem"
+)
+
+// sharedPair opens two trees that share a store, and believe a listing for so long.
+func sharedPair(t *testing.T, caps provider.Capabilities, revalidate time.Duration) (a, b *mount, store provider.Provider) {
+	t.Helper()
+	store = mem.New(mem.Options{Capabilities: caps})
+	open := func() *mount {
+		m := openTree(t, store, Options{Shared: true, Revalidate: revalidate})
+		t.Cleanup(m.close)
+		return m
+	}
+	return open(), open(), store
+}
+
+// again does what the kernel does with ESTALE: it looks the name up once more.
+func again[T any](do func() (T, error)) (T, error) {
+	v, err := do()
+	if errors.Is(err, syscall.ESTALE) {
+		v, err = do()
+	}
+	return v, err
+}
+
+func (m *mount) reopen(path string, flags uint32) (Handle, error) {
+	return again(func() (Handle, error) { return m.open(path, flags) })
+}
+
+func (m *mount) reread(path string) (string, error) {
+	return again(func() (string, error) { return m.read(path) })
+}
+
+func wantShared(t *testing.T, m *mount, path, content string) {
+	t.Helper()
+	if got, err := m.reread(path); err != nil || got != content {
+		t.Errorf("%s holds %q, %v, want %q", path, got, err, content)
+	}
+}
+
+func wantKept(t *testing.T, m *mount, path string) {
+	t.Helper()
+	list := m.conflicts()
+	if len(list) != 1 || list[0].Path != path || list[0].Why != whyShared.short {
+		t.Errorf("kept are %+v, want one of %s", list, path)
+	}
+}
+
+func TestWhoIsSecondInASharedStoreGetsESTALEAndKeepsHisData(t *testing.T) {
+	for name, checked := range map[string]bool{"deletes are checked": true, "deletes are not checked": false} {
+		caps := s3like()
+		caps.DeleteIfVersion = checked
+		t.Run(name, func(t *testing.T) { losers(t, caps) })
+	}
+}
+
+// losers are the ways to be second.
+func losers(t *testing.T, caps provider.Capabilities) {
+	write := func(t *testing.T, m *mount, path, content string) error {
+		t.Helper()
+		h, err := m.reopen(path, syscall.O_CREAT|syscall.O_WRONLY|syscall.O_TRUNC)
+		must(t, err)
+		defer h.Release()
+		_, err = h.WriteAt(ctx, []byte(content), 0)
+		must(t, err)
+		return h.Flush(ctx)
+	}
+	t.Run("close", func(t *testing.T) {
+		a, b, store := sharedPair(t, caps, time.Hour)
+		must(t, write(t, a, "f", "first"))
+		h, err := b.reopen("f", syscall.O_RDWR)
+		must(t, err)
+		defer h.Release()
+		must(t, write(t, a, "f", "other"))
+		_, err = h.WriteAt(ctx, []byte("MINE!"), 0)
+		must(t, err)
+		if err := h.Flush(ctx); !errors.Is(err, syscall.ESTALE) {
+			t.Fatalf("close: %v", err)
+		}
+		if err := h.Flush(ctx); !errors.Is(err, syscall.ESTALE) {
+			t.Errorf("another close of the handle: %v", err)
+		}
+		if _, err := h.WriteAt(ctx, []byte("x"), 0); !errors.Is(err, syscall.ESTALE) {
+			t.Errorf("a write through it: %v", err)
+		}
+		wantKept(t, b, "/f")
+		wantShared(t, b, "f", "other")
+		wantObjects(t, store, map[string]string{"f": "other"})
+	})
+	t.Run("a new file", func(t *testing.T) {
+		a, b, store := sharedPair(t, caps, time.Hour)
+		a.show()
+		b.show()
+		must(t, write(t, a, "f", "first"))
+		if err := write(t, b, "f", "second"); !errors.Is(err, syscall.ESTALE) {
+			t.Fatalf("close: %v", err)
+		}
+		wantKept(t, b, "/f")
+		wantShared(t, b, "f", "first")
+		wantObjects(t, store, map[string]string{"f": "first"})
+	})
+	t.Run("a file that was removed", func(t *testing.T) {
+		a, b, store := sharedPair(t, caps, time.Hour)
+		must(t, write(t, a, "f", "first"))
+		h, err := b.reopen("f", syscall.O_RDWR)
+		must(t, err)
+		defer h.Release()
+		wantRead(t, h, []byte("first"))
+		must(t, a.rm("f"))
+		_, err = h.WriteAt(ctx, []byte("mine"), 0)
+		must(t, err)
+		if err := h.Fsync(ctx); !errors.Is(err, syscall.ESTALE) {
+			t.Fatalf("fsync: %v", err)
+		}
+		wantKept(t, b, "/f")
+		if _, err := b.reread("f"); !errors.Is(err, syscall.ENOENT) {
+			t.Errorf("afterwards: %v", err)
+		}
+		wantObjects(t, store, map[string]string{})
+	})
+	t.Run("unlink", func(t *testing.T) {
+		a, b, store := sharedPair(t, caps, time.Hour)
+		must(t, write(t, a, "f", "first"))
+		wantShared(t, b, "f", "first")
+		must(t, write(t, a, "f", "other"))
+		if err := b.rm("f"); err != nil && !errors.Is(err, syscall.ESTALE) {
+			t.Fatalf("unlink: %v", err)
+		} else if err == nil {
+			t.Fatal("what was not seen was removed")
+		}
+		wantShared(t, b, "f", "other")
+		wantObjects(t, store, map[string]string{"f": "other"})
+	})
+	t.Run("rename", func(t *testing.T) {
+		a, b, store := sharedPair(t, caps, time.Hour)
+		must(t, write(t, a, "f", "first"), write(t, b, "new", "second"))
+		wantShared(t, b, "f", "first")
+		must(t, write(t, a, "f", "other"))
+		if err := b.mv("new", "f"); !errors.Is(err, syscall.ESTALE) {
+			t.Fatalf("rename: %v", err)
+		}
+		wantShared(t, b, "f", "other")
+		wantShared(t, b, "new", "second")
+		wantObjects(t, store, map[string]string{"f": "other", "new": "second"})
+	})
+	t.Run("mkdir", func(t *testing.T) {
+		a, b, _ := sharedPair(t, caps, time.Hour)
+		a.show()
+		b.show()
+		must(t, a.mkdir("d"))
+		if err := b.mkdir("d"); !errors.Is(err, syscall.ESTALE) && !errors.Is(err, syscall.EEXIST) {
+			t.Fatalf("mkdir: %v", err)
+		}
+		must(t, write(t, b, "d/f", "1"))
+	})
+}
+
+// panics is a failer for what may fail while another mount's change comes to be known.
+type panics struct{}
+
+func (panics) Helper()                           {}
+func (panics) Fatal(args ...any)                 { panic(fmt.Sprint(args...)) }
+func (panics) Fatalf(format string, args ...any) { panic(fmt.Sprintf(format, args...)) }
+
+// shows reports whether the mount shows what is wanted, now.
+func (m *mount) shows(want map[string]string) (ok bool) {
+	was := m.t
+	m.t = panics{}
+	defer func() {
+		m.t = was
+		if _, failed := recover().(string); failed {
+			ok = false
+		}
+	}()
+	return same(m.show(), want) == nil
+}
+
+func TestASharedStoreShowsWhatOthersDo(t *testing.T) {
+	a, b, store := sharedPair(t, s3like(), 20*time.Millisecond)
+	must(t, a.mkdir("d"), a.write("d/f", "1"), a.write("d/g", "2"), a.mkdir("e"))
+	want := map[string]string{"d/": "", "d/f": "1", "d/g": "2", "e/": ""}
+	waitFor(t, func() bool { return b.shows(want) })
+	must(t, b.mv("d/f", "e/f"), b.rm("d/g"), b.rmdir("d"), b.write("e/h", "3"))
+	want = map[string]string{"e/": "", "e/f": "1", "e/h": "3"}
+	waitFor(t, func() bool { return a.shows(want) })
+	must(t, model(want).checkStore(t, store))
+}
+
+// TestASharedStoreCopiesNothing renames and changes modes: each request has its condition.
+func TestASharedStoreCopiesNothing(t *testing.T) {
+	store := newCounted()
+	m := openTree(t, store, Options{Shared: true})
+	defer m.close()
+	must(t, m.write("f", "content"), m.mv("f", "g"))
+	ino, err := m.walk("g")
+	must(t, err)
+	mode := uint32(0o600)
+	_, err = m.SetAttr(ctx, ino, SetAttr{Mode: &mode})
+	must(t, err)
+	wantObjects(t, store, map[string]string{"g": "content"})
+	if n := store.requests("copy", "move"); n != 0 {
+		t.Errorf("%d copies", n)
+	}
+	if n := store.requests("put"); n != 3 {
+		t.Errorf("%d puts, want 3", n)
+	}
+}
+
+// TestTwoSharedMountsLoseNoLine has both append lines to one file, each repeating until its close succeeds.
+func TestTwoSharedMountsLoseNoLine(t *testing.T) {
+	a, b, store := sharedPair(t, s3like(), 20*time.Millisecond)
+	must(t, a.write("log", "begin\n"))
+	const lines = 20
+	var wg sync.WaitGroup
+	for i, m := range []*mount{a, b} {
+		wg.Go(func() {
+			for n := range lines {
+				for m.appendLine("log", fmt.Sprintf("mount %d line %d\n", i, n)) != nil {
+				}
+			}
+		})
+	}
+	wg.Wait()
+	got := objects(t, store)["log"]
+	for i := range 2 {
+		for n := range lines {
+			if strings.Count(got, fmt.Sprintf("mount %d line %d\n", i, n)) != 1 {
+				t.Errorf("line %d of mount %d is not there once", n, i)
+			}
+		}
+	}
+}
+
+func (m *mount) appendLine(path, line string) error {
+	h, err := m.open(path, syscall.O_RDWR)
+	if err != nil {
+		return err
+	}
+	defer h.Release()
+	content, err := readHandle(h)
+	if err != nil {
+		return err
+	}
+	if _, err := h.WriteAt(ctx, []byte(line), int64(len(content))); err != nil {
+		return err
+	}
+	return h.Flush(ctx)
+}
+
+func TestAStoreIsSharedOrClaimed(t *testing.T) {
+	a, _, store := sharedPair(t, s3like(), 20*time.Millisecond)
+	refused := func(o Options) error {
+		o.Store, o.StoreName, o.CacheDir = claimsAside(store), store.String(), t.TempDir()
+		m, err := Open(t.Context(), o)
+		if err == nil {
+			_ = m.Close()
+		}
+		return err
+	}
+	var held *claim.HeldError
+	if err := refused(Options{}); !errors.As(err, &held) || !strings.Contains(err.Error(), "shared by") {
+		t.Errorf("a claim in a shared store: %v", err)
+	}
+	_ = a
+	claimed := mem.New(mem.Options{Capabilities: s3like()})
+	m := openTree(t, claimed, Options{})
+	defer m.close()
+	store = claimed
+	if err := refused(Options{Shared: true}); !errors.As(err, &held) {
+		t.Errorf("sharing a claimed store: %v", err)
+	}
+	store = mem.New(mem.Options{Capabilities: mem.Weak()})
+	if err := refused(Options{Shared: true}); !provider.Is(err, provider.KindUnsupported) {
+		t.Errorf("sharing a store that checks nothing: %v", err)
+	}
+}
