@@ -140,6 +140,7 @@ func (d *draft) finish() error {
 		if _, err := d.file.WriteAt(d.buffer.Bytes(), 0); err != nil {
 			return err
 		}
+		d.buffer, d.share = nil, nil // an update may have many shares
 	}
 	if d.temp != "" {
 		least = Ordered

@@ -87,7 +87,12 @@ type sharedUpload struct {
 
 func (u sharedUpload) Complete(ctx context.Context, parts []provider.Part, o provider.CompleteOptions) (provider.Object, error) {
 	defer u.s.own.begin(u.key)()
-	return u.Upload.Complete(ctx, parts, o)
+	obj, err := u.Upload.Complete(ctx, parts, o)
+	if provider.Is(err, provider.KindUnsupported) && !o.If.IsZero() { // else it would be asked without the condition
+		err = &provider.Error{Op: "complete", Key: u.key, Kind: provider.KindInvalid,
+			Err: fmt.Errorf("the store does not complete an upload on condition, so a shared mount cannot store a file of this size: mount without --shared (%v)", err)}
+	}
+	return obj, err
 }
 
 // ownChanges are the keys that this mount has changed, or has learned of by a HEAD, lately: a listing that began before may
