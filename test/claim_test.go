@@ -72,6 +72,7 @@ func TestSoakAStoppedHolderSendsNothing(t *testing.T) {
 			long := 0 * time.Second
 			if soak.Long() {
 				long = 5 * time.Minute // and the real times of a claim
+				m.Patience, other.Patience = 4*long, 4*long
 			} else {
 				m.Env, other.Env = []string{shortClaim}, []string{shortClaim}
 			}
@@ -244,6 +245,7 @@ func TestSoakWhatAClaimCosts(t *testing.T) {
 	if !soak.Long() {
 		m.Env, idle, want = []string{"SHAREFS_TEST_CLAIM=2s,4s,6s"}, 10*time.Second, 5
 	}
+	m.Patience = max(m.Patience, 2*idle)
 	mount := func(want int) {
 		t.Helper()
 		proxy.Reset()

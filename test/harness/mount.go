@@ -19,8 +19,8 @@ import (
 )
 
 const (
-	// mountTimeout is how long a command of sharefs may take.
-	mountTimeout = 2 * time.Minute
+	// mountTimeout is how long a command of sharefs may take. Taking a claim over watches it for three minutes.
+	mountTimeout = 6 * time.Minute
 	// patience is how long a mount may be used before it is taken for hung, as a rule. The long tests mount anew often.
 	patience = 8 * time.Minute
 	// raceFactor is how much longer all of it takes with the race detector.
