@@ -15,7 +15,7 @@ func (p *Provider) Delete(ctx context.Context, opts provider.DeleteOptions, keys
 		good = nil
 		err := p.inner.Delete(ctx, opts, left...)
 		failed := provider.Failed(err)
-		if len(keys) < 2 || failed == nil {
+		if len(keys) < 2 || failed == nil || opts.IfVersion != "" { // with a version it is for one key: what is left must not become that
 			return err
 		}
 		left = nil

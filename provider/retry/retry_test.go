@@ -312,3 +312,16 @@ func TestDeleteThatGivesUpNamesEveryKeyThatFailed(t *testing.T) {
 }
 
 func is(key string) func(string) bool { return func(k string) bool { return k == key } }
+
+// A delete of several keys with a version is refused as a whole, also when a part of it fails first for a reason that may pass.
+func TestADeleteOfOneVersionIsNotRepeatedForFewerKeys(t *testing.T) {
+	s := newStore(retry.Options{BaseDelay: time.Microsecond}, faulty.Rule{Ops: []string{"delete"}, Key: func(key string) bool { return key == "a" }, Times: 1, Kind: provider.KindThrottled})
+	version := mustPut(t, s, "a", "text", nil).Version
+	err := s.Delete(t.Context(), provider.DeleteOptions{IfVersion: version}, "a", "b")
+	if !provider.Is(err, provider.KindInvalid) {
+		t.Errorf("%v, want invalid", err)
+	}
+	if _, err := s.Stat(t.Context(), "a"); err != nil {
+		t.Errorf("the object is gone: %v", err)
+	}
+}

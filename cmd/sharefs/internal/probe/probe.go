@@ -169,7 +169,7 @@ func (r *run) problem(what string, err error) {
 // fatal reports whether nothing else can work either.
 func (p Problem) fatal() bool {
 	switch provider.KindOf(p.Err) {
-	case provider.KindNoStore, provider.KindAuth, provider.KindUnavailable, provider.KindInvalid:
+	case provider.KindNoStore, provider.KindAuth, provider.KindUnavailable, provider.KindInvalid, provider.KindOther:
 		return true
 	}
 	return provider.IsContext(p.Err)
