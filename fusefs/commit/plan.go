@@ -115,7 +115,7 @@ func (c *Committer) missingMarker(tx *catalog.Tx, n *catalog.Inode, key string) 
 		return copyFile, nil // with whatever attributes it has
 	}
 	wanted := c.caps.Directories || c.o.Attributes && !c.plainDir(n)
-	if !wanted && n.Complete {
+	if !wanted && (n.Complete || c.o.Shared) { // in a shared store a listing is too old at any time, also while the last entry goes
 		children, err := tx.HasChildren(n.Ino)
 		if err != nil {
 			return nothing, err

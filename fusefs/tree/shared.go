@@ -280,7 +280,7 @@ func (t *Tree) Lose(l commit.Lost) error {
 		row.PutKey, row.PutTag = "", ""
 		tx.After(func() { n.staged, n.synced = false, false })
 		if l.Have == nil || l.Have.IsDir() != row.IsDir() {
-			return t.dropName(tx, row)
+			return t.loseName(tx, row)
 		}
 		row.Key, row.Version = l.Have.Key, "" // so that it counts as another one, whatever it was before
 		return t.learnObject(tx, row, *l.Have)
@@ -293,6 +293,20 @@ func (t *Tree) Lose(l commit.Lost) error {
 		return nil
 	}
 	return err
+}
+
+// loseName takes away the name of what another mount has removed. A directory with something in it keeps it, without a marker:
+// what is written there is still to be stored, and what is not in the store any more goes with the next listing.
+func (t *Tree) loseName(tx *catalog.Tx, row *catalog.Inode) error {
+	children, err := tx.HasChildren(row.Ino)
+	if err != nil {
+		return err
+	}
+	if !children {
+		return t.dropName(tx, row)
+	}
+	row.Key, row.Version, row.Revision = "", "", ""
+	return tx.Put(row)
 }
 
 // forgetListing has the directory that a key is in listed once more.

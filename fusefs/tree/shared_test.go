@@ -11,6 +11,7 @@ import (
 
 	"sharefs/fusefs/claim"
 	"sharefs/provider"
+	"sharefs/provider/faulty"
 	"sharefs/provider/mem"
 )
 
@@ -196,6 +197,66 @@ func TestASharedStoreShowsWhatOthersDo(t *testing.T) {
 	want = map[string]string{"e/": "", "e/f": "1", "e/h": "3"}
 	waitFor(t, func() bool { return a.shows(want) })
 	must(t, model(want).checkStore(t, store))
+}
+
+// TestADirectoryOfASharedStoreThatIsEmptiedStays empties one without a marker, whose listing becomes too old before the marker
+// is stored.
+func TestADirectoryOfASharedStoreThatIsEmptiedStays(t *testing.T) {
+	for name, empty := range map[string]func(m *mount) error{
+		"rm": func(m *mount) error { return m.rm("d/f") },
+		"mv": func(m *mount) error { return m.mv("d/f", "f") },
+	} {
+		t.Run(name, func(t *testing.T) {
+			store := newCounted()
+			store.put(t, "d/f", "1", nil)
+			m := openTree(t, store, Options{Shared: true, Revalidate: 5 * time.Millisecond})
+			defer m.close()
+			m.show()
+			heal := store.faults.Add(faulty.Rule{Ops: []string{"put"}, Key: func(key string) bool { return key == "d/" }, Kind: provider.KindDenied})
+			if err := empty(m); err == nil {
+				t.Fatal("it is stored without the marker")
+			}
+			waitFor(t, func() bool {
+				ino, err := m.walk("d")
+				must(t, err)
+				dir, err := m.dir(ino)
+				must(t, err)
+				return !dir.Complete
+			})
+			heal()
+			m.flush()
+			if _, err := m.walk("d"); err != nil {
+				t.Errorf("the directory: %v", err)
+			}
+			if _, ok := objects(t, store)["d/"]; !ok {
+				t.Errorf("the store has %v, without the directory", objects(t, store))
+			}
+		})
+	}
+}
+
+// TestADirectoryThatAnotherMountRemovedKeepsWhatIsWrittenInIt changes the mode of one while a file in it is open.
+func TestADirectoryThatAnotherMountRemovedKeepsWhatIsWrittenInIt(t *testing.T) {
+	store := mem.New(mem.Options{Capabilities: s3like()})
+	m := openTree(t, store, Options{Shared: true})
+	defer m.close()
+	must(t, m.mkdir("d"))
+	h, err := m.open("d/f", syscall.O_CREAT|syscall.O_WRONLY)
+	must(t, err)
+	defer h.Release()
+	_, err = h.WriteAt(ctx, []byte("content"), 0)
+	must(t, err, store.Delete(ctx, provider.DeleteOptions{}, "d/"))
+	ino, err := m.walk("d")
+	must(t, err)
+	mode := uint32(0o700)
+	if _, err := m.SetAttr(ctx, ino, SetAttr{Mode: &mode}); !errors.Is(err, syscall.ESTALE) {
+		t.Errorf("chmod: %v", err)
+	}
+	must(t, h.Flush(ctx))
+	if got := objects(t, store)["d/f"]; got != "content" {
+		t.Errorf("the store has %v", objects(t, store))
+	}
+	wantShared(t, m, "d/f", "content")
 }
 
 // TestASharedStoreCopiesNothing renames and changes modes: each request has its condition.
