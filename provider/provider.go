@@ -91,10 +91,11 @@ type Provider interface {
 	// completed nor aborted survives the process and is found by ListUploads.
 	NewUpload(ctx context.Context, key string, opts UploadOptions) (Upload, error)
 
-	// ListUploads returns the uploads in parts that are under way for keys that begin with prefix, oldest first.
+	// ListUploads returns the uploads in parts that are under way for keys that begin with prefix, oldest first; and, where
+	// one that has ended can leave parts behind that no object uses, those too, as that upload.
 	ListUploads(ctx context.Context, prefix string) ([]UploadInfo, error)
 
-	// AbortUpload ends the upload and frees its parts. An upload that does not exist is no error.
+	// AbortUpload ends the upload and frees its parts, never what an object uses. An upload that does not exist is no error.
 	AbortUpload(ctx context.Context, key, id string) error
 
 	// Copy makes dst an object with the bytes of src, without sending them. With opts.Metadata nil the metadata and
@@ -171,11 +172,12 @@ type UploadOptions struct {
 	ContentType string // as of PutOptions
 }
 
-// UploadInfo describes an upload in parts that is under way.
+// UploadInfo describes an upload in parts that is under way, or what is left of one.
 type UploadInfo struct {
 	Key     string
 	ID      string
-	Started time.Time
+	Started time.Time // of what is left of one: when the last of that was stored
+	Size    int64     // bytes that AbortUpload would free, as far as the store tells; 0 when it does not
 }
 
 // Part is a part that the store has.

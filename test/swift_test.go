@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"os"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -184,6 +185,44 @@ func (x *aboveTheLimit) run() {
 func TestSwiftTakesAFileAboveTheLimit(t *testing.T) {
 	t.Parallel()
 	newAboveTheLimit(t, harness.NewStore(t, harness.SwiftSmall), harness.SmallObject, 40<<20).run()
+}
+
+// TestDoctorFindsSegmentsThatNothingUses overwrites a large file while the cluster deletes no segments, and kills the daemon.
+func TestDoctorFindsSegmentsThatNothingUses(t *testing.T) {
+	t.Parallel()
+	x := newAboveTheLimit(t, harness.NewStore(t, harness.SwiftSmall), harness.SmallObject, 2*harness.SmallObject+1000)
+	x.write()
+	for i := range x.body {
+		x.body[i] ^= 0x55
+	}
+	x.proxy.Break(1, servers.Fault{Effects: []servers.Effect{servers.Answer500}, Kinds: []servers.Request{servers.DeleteBatch}, Every: 1})
+	x.write()
+	x.m.Kill()
+	x.m.Detach()
+	x.proxy.Break(1)
+	size := int64(len(x.body))
+	x.wantSegments(2 * size)
+
+	for _, c := range []struct {
+		args []string
+		want string // how the finding ends
+		held int64  // by segments, then
+	}{
+		{nil, "old: too young to be mended, see --older", 2 * size},
+		{[]string{"--fix", "uploads"}, "old: too young to be mended, see --older", 2 * size},
+		{[]string{"--older", "0s"}, "old", 2 * size},
+		{[]string{"--older", "0s", "--fix", "uploads"}, "old: mended", size},
+	} {
+		args := append([]string{"doctor", "--force"}, append(c.args, x.m.Store.URL)...) // the dead daemon holds the claim
+		out, err := x.m.Sharefs(args...)
+		want := regexp.MustCompile(`(?m)^  uploads +file: an upload that was not ended, or parts that one left, 8.0 MiB, .* ` + c.want + `$`)
+		if !want.MatchString(out) {
+			t.Errorf("%q: %s (%v), want %s", args, out, err, want)
+		}
+		x.wantSegments(c.held)
+	}
+	x.m.RemountEmpty()
+	x.wantFile()
 }
 
 // TestSoakAFileAboveTheLimitOfSwift does the same with a file of 1 GiB and objects of 16 MiB.

@@ -53,7 +53,7 @@ type finding struct {
 
 // texts say what a kind of finding in a store means for the one who reads it.
 var texts = map[doctor.Kind]string{
-	doctor.Uploads:     "an upload that was not ended",
+	doctor.Uploads:     "an upload that was not ended, or parts that one left",
 	doctor.Leftovers:   "a part of a file that was never finished, or is not stored yet",
 	doctor.Probes:      "left by a probe",
 	doctor.Checkpoints: "an older checkpoint",

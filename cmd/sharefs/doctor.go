@@ -29,7 +29,7 @@ func newDoctor() *cobra.Command {
 nothing unless --fix says what. It lists the whole store, a request for about a thousand objects.
 
 In a store:
-  uploads      in parts, neither completed nor aborted: the store bills them
+  uploads      in parts, neither completed nor aborted, and in Swift the segments that no file uses: the store bills them
   leftovers    below .sharefs/open/: parts of files that were written when the local disk was full. The mount that wrote them
                needs them until these files are stored: mount with its cache directory before they are mended
   probes       what a probe could not remove

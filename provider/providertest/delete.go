@@ -37,7 +37,11 @@ var deleteCases = []testCase{
 		t.wantMissing(t.key("k"))
 	}},
 	{"more keys than travel in one request", func(t *tester) {
-		keys := make([]string, min(t.caps.MaxDeleteBatch, 2000)+3) // few of which exist
+		n := min(t.caps.MaxDeleteBatch, 2000) + 3
+		if t.cfg.Slow { // how a driver divides them, quicker stores show: one that takes a thousand deletes them one by one
+			n = min(n, 203)
+		}
+		keys := make([]string, n) // few of which exist
 		for i := range keys {
 			keys[i] = t.key(fmt.Sprintf("k%05d", i))
 		}

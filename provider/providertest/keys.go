@@ -176,7 +176,7 @@ func (t *tester) copyEach(keys []string) {
 		return // refused, as shown elsewhere
 	}
 	for i, key := range keys {
-		if t.cfg.Slow && i%2 != 0 {
+		if t.cfg.Slow && i%4 != 0 {
 			continue
 		}
 		dst := t.key("copies/" + strings.TrimPrefix(key, t.prefix))

@@ -2,7 +2,7 @@
 // Run with a function that opens an empty store; every sentence of the contract is a named subtest.
 //
 // A capability that the provider claims is exercised, one that it does not claim must be refused with
-// KindUnsupported: no case is skipped. The suite is bounded, so that it can run against a server over a network: some
+// KindUnsupported: no case is skipped, but for what Config.Beyond names. The suite is bounded, so that it can run against a server over a network: some
 // two thousand small requests, and objects of at most 4 MiB or little more than twice Capabilities.MinPartSize. It runs
 // its cases one after the other, each below a prefix of its own, and removes everything at the end.
 //
@@ -12,6 +12,7 @@ package providertest
 import (
 	"context"
 	"fmt"
+	"maps"
 	"testing"
 	"time"
 
@@ -50,6 +51,10 @@ type Config struct {
 	// because the store keeps the time then (versitygw). The suite checks that it is so.
 	SelfCopyKeepsRevision bool
 
+	// Beyond names groups ("Copy") and cases ("Open/ranges") that a fake of a store is too simple for, and why. They are not
+	// run: a store that somebody keeps something in has none.
+	Beyond map[string]string
+
 	// ExactUploads says that the store lists the uploads of one key only, not those below a prefix (MinIO).
 	ExactUploads bool
 }
@@ -67,10 +72,19 @@ func Run(t *testing.T, cfg Config) {
 	}
 	p := cfg.New(t)
 	n := 0
+	beyond := maps.Clone(cfg.Beyond)
 	for _, g := range groups {
+		if beyond[g.name] != "" {
+			delete(beyond, g.name)
+			continue
+		}
 		t.Run(g.name, func(t *testing.T) {
 			for _, c := range g.cases {
 				n++
+				if name := g.name + "/" + c.name; beyond[name] != "" {
+					delete(beyond, name)
+					continue
+				}
 				prefix := fmt.Sprintf("t%03d/", n)
 				t.Run(c.name, func(t *testing.T) {
 					ctx, cancel := context.WithTimeout(t.Context(), cfg.Timeout)
@@ -79,6 +93,9 @@ func Run(t *testing.T, cfg Config) {
 				})
 			}
 		})
+	}
+	for name := range beyond {
+		t.Errorf("Beyond names %s, which is no case", name)
 	}
 	if err := p.Close(); err != nil {
 		t.Errorf("close: %v", err)

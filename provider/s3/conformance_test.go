@@ -8,6 +8,7 @@ import (
 	"sharefs/provider"
 	"sharefs/provider/providertest"
 	"sharefs/test/servers"
+	"sharefs/test/soak"
 )
 
 // configOf returns how the driver reaches a bucket of the server.
@@ -62,7 +63,8 @@ func TestConformanceVersityGW(t *testing.T) {
 
 func TestConformanceSwift(t *testing.T) {
 	t.Parallel()
-	conform(t, servers.Swift(t, servers.SwiftOptions{}).S3(), providertest.Config{Timeout: 5 * time.Minute}) // it takes 50 requests a second
+	// It takes 50 requests a second.
+	conform(t, servers.Swift(t, servers.SwiftOptions{}).S3(), providertest.Config{Slow: !soak.Long(), Timeout: 5 * time.Minute})
 }
 
 // conform runs the suite on a bucket of the server, configured as the changes say.

@@ -52,7 +52,11 @@ func TestSoakConformanceWithSwiftsOwnLimits(t *testing.T) {
 
 func conform(t *testing.T, srv *servers.SwiftServer) {
 	srv.SetEnv(t)
-	cfg := configOf(t, srv.URL(srv.Container(t), ""))
+	providertest.Run(t, suiteOn(configOf(t, srv.URL(srv.Container(t), ""))))
+}
+
+// suiteOn returns the suite for an empty container.
+func suiteOn(cfg Config) providertest.Config {
 	// A request takes 15 ms of a processor.
 	suite := providertest.Config{Slow: !soak.Long(), Timeout: 10 * time.Minute, Settle: time.Minute,
 		New: func(t *testing.T) provider.Provider { return open(t, cfg, Options{}) }}
@@ -62,5 +66,5 @@ func conform(t *testing.T, srv *servers.SwiftServer) {
 		missing.Container += "-missing"
 		return open(t, missing, Options{ReadOnly: true})
 	}
-	providertest.Run(t, suite)
+	return suite
 }

@@ -196,11 +196,11 @@ const firstCopy = 10_000_000
 
 // copyRange has the cluster copy a range into a segment.
 func (u *upload) copyRange(ctx context.Context, op string, from *source, name string, r span) (entry, error) {
-	header := http.Header{
-		"X-Copy-From": {u.store.copySource(from.key)}, "If-Match": {ifMatch(from.object.Version)},
-		"Range":            {fmt.Sprintf("bytes=%d-%d", r.off, r.off+r.length-1)},
-		"X-Fresh-Metadata": {"true"}, "Content-Type": {typeDefault},
-	}
+	header := u.segment.Clone()
+	header.Set("X-Copy-From", u.store.copySource(from.key))
+	header.Set("If-Match", ifMatch(from.object.Version))
+	header.Set("Range", fmt.Sprintf("bytes=%d-%d", r.off, r.off+r.length-1))
+	header.Set("X-Fresh-Metadata", "true")
 	res, err := u.store.do(ctx, request{op: op, key: from.key, method: http.MethodPut, container: u.store.segments(), object: name, header: header, slow: true})
 	if err != nil {
 		return entry{}, err

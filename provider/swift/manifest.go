@@ -55,10 +55,11 @@ func (m manifest) ours(container, dir string) []string {
 	return names
 }
 
-// manifest returns what an object consists of; nil when it is no static large object.
+// manifest returns what an object consists of; nil when it is no static large object. The newest counts, not that of the
+// replica that answers first: what it does not name may be deleted.
 func (s *store) manifest(ctx context.Context, op, key string) (manifest, error) {
 	res, err := s.do(ctx, request{op: op, key: key, method: http.MethodGet, container: s.cfg.Container, object: key,
-		query: url.Values{paramManifest: {"get"}}, header: http.Header{}})
+		query: url.Values{paramManifest: {"get"}}, header: http.Header{"X-Newest": {"true"}}})
 	if err != nil {
 		return nil, s.missing(ctx, op, key, err)
 	}

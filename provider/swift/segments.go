@@ -8,7 +8,6 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"time"
 
 	"sharefs/provider"
 )
@@ -85,11 +84,11 @@ func (l *large) has(dir string) bool {
 
 // findLarge lists the segments.
 func (s *store) findLarge(ctx context.Context) error {
-	return s.eachSegment(ctx, "open", "", func(n segmentName, _ time.Time) { s.large.add(n.dir) })
+	return s.eachSegment(ctx, "open", "", func(n segmentName, _ listed) { s.large.add(n.dir) })
 }
 
 // eachSegment calls see for what is listed below a prefix. A container that does not exist has no segments.
-func (s *store) eachSegment(ctx context.Context, op, prefix string, see func(n segmentName, at time.Time)) error {
+func (s *store) eachSegment(ctx context.Context, op, prefix string, see func(n segmentName, l listed)) error {
 	for marker := ""; ; {
 		page, err := s.listContainer(ctx, op, s.segments(), prefix, "", marker, s.caps.MaxListPage)
 		if provider.Is(err, provider.KindNoStore) {
@@ -100,7 +99,7 @@ func (s *store) eachSegment(ctx context.Context, op, prefix string, see func(n s
 		}
 		for _, l := range page {
 			if n, ok := parseSegment(l.Name); ok {
-				see(n, listedTime(l.Modified))
+				see(n, l)
 			}
 		}
 		if len(page) < s.caps.MaxListPage {
@@ -175,8 +174,7 @@ func (s *store) replaced(ctx context.Context, op, key string) (*remains, error) 
 
 // tidy deletes the segments that belong to nothing when an object was replaced or deleted: those that it had and those that
 // are listed, but for those that the new one uses, and those of uploads that are under way. That the object was
-// replaced is done and stays so: what fails here is tried again when the key changes next, and found by a search for
-// what belongs to nothing.
+// replaced is done and stays so: what fails here is tried again when the key changes next, and found by ListUploads.
 func (s *store) tidy(ctx context.Context, old *remains, now manifest) {
 	if old == nil {
 		return
@@ -201,7 +199,7 @@ func (s *store) tidy(ctx context.Context, old *remains, now manifest) {
 // unused returns the listed segments of a key that nothing needs.
 func (s *store) unused(ctx context.Context, dir string, keep map[string]bool) ([]string, error) {
 	var names []segmentName
-	if err := s.eachSegment(ctx, "tidy", dir+"/"+idPrefix, func(n segmentName, _ time.Time) {
+	if err := s.eachSegment(ctx, "tidy", dir+"/"+idPrefix, func(n segmentName, _ listed) {
 		if n.dir == dir && !keep[n.String()] {
 			names = append(names, n)
 		}
@@ -230,5 +228,6 @@ func (s *store) underWay(ctx context.Context, dir, id string) (bool, error) {
 	if s.active.has(id) {
 		return true, nil
 	}
-	return s.segmentExists(ctx, segmentName{dir, id, uploadName})
+	_, exists, err := s.headSegment(ctx, "tidy", segmentName{dir, id, uploadName})
+	return exists, err
 }

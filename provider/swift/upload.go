@@ -23,6 +23,7 @@ type upload struct {
 	dir     string // what stands for the key in the container of the segments
 	opts    provider.UploadOptions
 	header  http.Header // of the object
+	segment http.Header // of its segments, and of the object that stands for the upload
 	started time.Time
 
 	mu      sync.Mutex
@@ -68,7 +69,11 @@ func (s *store) NewUpload(ctx context.Context, key string, opts provider.UploadO
 	if err != nil {
 		return nil, err
 	}
-	u := &upload{store: s, key: key, id: newID(), dir: s.dirOf(key), opts: opts, header: header, started: time.Now(),
+	segment, err := s.describeSegment(op, key)
+	if err != nil {
+		return nil, err
+	}
+	u := &upload{store: s, key: key, id: newID(), dir: s.dirOf(key), opts: opts, header: header, segment: segment, started: time.Now(),
 		made: map[int]made{}, sources: map[string]*source{}}
 	u.opts.Metadata = cloned(opts.Metadata)
 	s.active.add(u)
@@ -91,14 +96,10 @@ func (s *store) inSegments(ctx context.Context, op string, do func() error) erro
 	return do()
 }
 
-// announce stores the object that stands for the upload. Its body is the key, where the name does not tell it.
+// announce stores the object that stands for the upload.
 func (u *upload) announce(ctx context.Context, op string) error {
-	body := ""
-	if u.dir != u.key {
-		body = u.key
-	}
 	_, err := u.store.putBytes(ctx, request{op: op, key: u.key, container: u.store.segments(), object: u.name(uploadName),
-		header: http.Header{"Content-Type": {"text/plain"}}}, strings.NewReader(body), int64(len(body)))
+		header: u.segment.Clone()}, strings.NewReader(""), 0)
 	return err
 }
 
@@ -118,7 +119,7 @@ func (u *upload) PutPart(ctx context.Context, number int, body io.ReadSeeker, si
 	}
 	name := u.name(partNumber(number))
 	etag, err := u.store.putBytes(ctx, request{op: op, key: u.key, container: u.store.segments(), object: name,
-		header: http.Header{"Content-Type": {typeDefault}}}, body, size)
+		header: u.segment.Clone()}, body, size)
 	if err != nil {
 		return provider.Part{}, err
 	}
@@ -254,7 +255,7 @@ func (s *store) abort(ctx context.Context, op, key, id string) error {
 	}
 	marker := segmentName{dir, id, uploadName}
 	dead := s.sent(id)
-	if err := s.eachSegment(ctx, op, dir+"/"+id+"/", func(n segmentName, _ time.Time) { dead = append(dead, n.String()) }); err != nil {
+	if err := s.eachSegment(ctx, op, dir+"/"+id+"/", func(n segmentName, _ listed) { dead = append(dead, n.String()) }); err != nil {
 		return err
 	}
 	dead = slices.DeleteFunc(unique(dead), func(name string) bool { return keep[name] || name == marker.String() })
@@ -287,74 +288,4 @@ func (s *store) sent(id string) []string {
 		all = append(all, m.segment)
 	}
 	return all.ours(s.segments(), u.dir)
-}
-
-// ListUploads returns what is listed, and what this process has under way, as far as the objects that stand for uploads exist:
-// a listing may be late.
-func (s *store) ListUploads(ctx context.Context, prefix string) ([]provider.UploadInfo, error) {
-	const op = "listuploads"
-	if ctx.Err() != nil {
-		return nil, ctx.Err()
-	}
-	started := map[segmentName]time.Time{}
-	for _, u := range s.active.below(prefix) {
-		started[segmentName{u.dir, u.id, uploadName}] = u.started
-	}
-	for _, ask := range []string{prefix, longKeys} {
-		err := s.eachSegment(ctx, op, ask, func(n segmentName, at time.Time) {
-			if n.part == uploadName {
-				started[n] = at
-			}
-		})
-		if err != nil {
-			return nil, err
-		}
-	}
-	var found []provider.UploadInfo
-	for n, at := range started {
-		key, ok, err := s.keyOf(ctx, op, n)
-		if err != nil {
-			return nil, err
-		}
-		if ok && strings.HasPrefix(key, prefix) {
-			found = append(found, provider.UploadInfo{Key: key, ID: n.id, Started: at})
-		}
-	}
-	slices.SortFunc(found, func(a, b provider.UploadInfo) int {
-		return cmp.Or(a.Started.Compare(b.Started), cmp.Compare(a.ID, b.ID))
-	})
-	return found, nil
-}
-
-// keyOf returns the key of an upload, if that exists.
-func (s *store) keyOf(ctx context.Context, op string, marker segmentName) (key string, ok bool, err error) {
-	if !strings.HasPrefix(marker.dir, longKeys) {
-		ok, err := s.segmentExists(ctx, marker)
-		return marker.dir, ok, err
-	}
-	res, err := s.do(ctx, request{op: op, key: marker.dir, method: http.MethodGet, container: s.segments(), object: marker.String()})
-	if provider.Is(err, provider.KindNotFound) {
-		return "", false, nil
-	}
-	if err != nil {
-		return "", false, err
-	}
-	defer res.close()
-	text, err := io.ReadAll(res.Body)
-	if err != nil {
-		return "", false, provider.E(ctx, op, marker.dir, provider.KindUnavailable, err)
-	}
-	return string(text), true, nil
-}
-
-func (s *store) segmentExists(ctx context.Context, n segmentName) (bool, error) {
-	res, err := s.do(ctx, request{op: "listuploads", key: n.dir, method: http.MethodHead, container: s.segments(), object: n.String()})
-	if provider.Is(err, provider.KindNotFound) {
-		return false, nil
-	}
-	if err != nil {
-		return false, err
-	}
-	res.close()
-	return true, nil
 }

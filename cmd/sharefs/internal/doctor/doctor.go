@@ -25,7 +25,7 @@ type Kind string
 
 // The kinds. Those before NoPath can be mended.
 const (
-	Uploads     Kind = "uploads"     // in parts, that were neither completed nor aborted
+	Uploads     Kind = "uploads"     // in parts, that were neither completed nor aborted, or left parts behind
 	Leftovers   Kind = "leftovers"   // parts of files that were written when the room ran out, below .sharefs/open/
 	Probes      Kind = "probes"      // what a probe could not remove
 	Checkpoints Kind = "checkpoints" // all but the newest
@@ -91,7 +91,11 @@ func Examine(ctx context.Context, store provider.Provider, o Options) (*Report, 
 		}
 	}
 	for _, u := range uploads {
-		r.Findings = append(r.Findings, Finding{Kind: Uploads, Key: u.Key, UploadID: u.ID, Size: -1, Time: u.Started})
+		f := Finding{Kind: Uploads, Key: u.Key, UploadID: u.ID, Size: u.Size, Time: u.Started}
+		if u.Size == 0 {
+			f.Size = -1
+		}
+		r.Findings = append(r.Findings, f)
 	}
 	l := &listing{report: r, highest: map[Kind]numbered{}}
 	if err := l.all(ctx, store, o.Progress); err != nil {
