@@ -9,7 +9,7 @@ FIGURES := $(CURDIR)/.run/soak-figures.jsonl
 APART   := ^sharefs/(test|cmd/sharefs$$|provider/(s3|swift)$$)
 UNIT     = $(shell go list ./... | grep -Ev '$(APART)')
 REST     = $(shell go list ./... | grep -E '$(APART)')
-TIMEOUT := 25m
+TIMEOUT := 40m
 FUZZTIME ?= 10m
 
 .PHONY: build run test test-tahoe race soak fuzz lint bench clean prepare
