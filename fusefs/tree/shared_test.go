@@ -235,6 +235,22 @@ func TestADirectoryOfASharedStoreThatIsEmptiedStays(t *testing.T) {
 	}
 }
 
+// TestWhatEmptiesADirectoryOfASharedStoreReturnsWithItsMarkerStored moves away, or removes, a directory that has no marker itself.
+func TestWhatEmptiesADirectoryOfASharedStoreReturnsWithItsMarkerStored(t *testing.T) {
+	store := mem.New(mem.Options{Capabilities: s3like()})
+	putForeign(t, store, "d/x/f", "1")
+	m := openTree(t, store, Options{Shared: true})
+	defer m.close()
+	m.show()
+	must(t, m.mv("d/x", "e"))
+	wantObjects(t, store, map[string]string{"d/": "", "e/f": "1"})
+	must(t, m.mkdir("e/y"), m.rm("e/f"), m.rmdir("e/y"))
+	wantObjects(t, store, map[string]string{"d/": "", "e/": ""})
+	if st, err := m.Status(); err != nil || st.Pending.Files != 0 {
+		t.Errorf("pending is %+v, %v", st.Pending, err)
+	}
+}
+
 // TestADirectoryThatAnotherMountRemovedKeepsWhatIsWrittenInIt changes the mode of one while a file in it is open.
 func TestADirectoryThatAnotherMountRemovedKeepsWhatIsWrittenInIt(t *testing.T) {
 	store := mem.New(mem.Options{Capabilities: s3like()})
