@@ -263,7 +263,7 @@ func readAll(t testing.TB, f *File, s *store, step int64) {
 // settle waits until no GET is under way.
 func settle(t testing.TB, c *Cache) {
 	t.Helper()
-	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(100 * time.Microsecond) {
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(100 * time.Microsecond) {
 		running := 0
 		c.mu.Lock()
 		for _, o := range c.index {

@@ -37,7 +37,7 @@ func pass(t *testing.T, s *store, n int) {
 // waitFor waits until a condition on the object holds; something else changes it.
 func waitFor(t *testing.T, o *object, what string, cond func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(time.Millisecond) {
 		o.mu.Lock()
 		ok := cond()
 		o.mu.Unlock()

@@ -50,11 +50,10 @@ func (m *mounted) costs(t *testing.T, want map[string]int, do func()) {
 // released returns the calls when every file has been released; close(2) does not wait for that.
 func (m *mounted) released(t *testing.T) map[string]int {
 	t.Helper()
-	for range 200 {
+	for end := time.Now().Add(time.Minute); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
 		if calls := m.calls(t); calls["release"] == calls["open"]+calls["create"] {
 			return calls
 		}
-		time.Sleep(5 * time.Millisecond)
 	}
 	t.Fatal("files stay open")
 	return nil

@@ -120,7 +120,6 @@ func waitForDeath(t *testing.T, dir string) {
 		if IsDead(t.Context(), dir) {
 			return
 		}
-		time.Sleep(10 * time.Millisecond)
 	}
 	t.Fatal("the mount of a killed process is not dead")
 }
@@ -270,7 +269,7 @@ func TestStoreTroubleIsAnErrno(t *testing.T) {
 			if _, err := unix.Read(fd, make([]byte, 4096)); err != tc.want {
 				t.Errorf("got %v, want %v", err, tc.want)
 			}
-			if took := time.Since(start); took > 5*time.Second {
+			if took := time.Since(start); took > time.Minute {
 				t.Errorf("it took %v", took)
 			}
 		})
@@ -345,7 +344,7 @@ func TestOnlySignalsThatEndAProgramEndItsRequests(t *testing.T) {
 			}
 			limit := 3 * signalPoll
 			if tc.ends {
-				limit = 10 * time.Second
+				limit = time.Minute
 			}
 			select {
 			case <-ended:
@@ -378,12 +377,11 @@ func openFile(t *testing.T, path string) int {
 // waitForRead waits until the reader has opened its file; it reads at once after that.
 func waitForRead(t *testing.T, out *lockedBuffer) {
 	t.Helper()
-	for range 500 {
+	for end := time.Now().Add(time.Minute); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
 		if strings.Contains(out.String(), "open: <nil>") {
 			time.Sleep(50 * time.Millisecond)
 			return
 		}
-		time.Sleep(10 * time.Millisecond)
 	}
 	t.Fatalf("the reader says %q", out)
 }

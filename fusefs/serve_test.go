@@ -260,7 +260,7 @@ func (m *mounted) line(t *testing.T) string {
 	select {
 	case line := <-m.lines:
 		return line
-	case <-time.After(20 * time.Second):
+	case <-time.After(time.Minute):
 		t.Fatalf("the serving process says nothing; its log:\n%s", m.log)
 		return ""
 	}
@@ -279,7 +279,7 @@ func (m *mounted) end(t *testing.T) {
 				t.Log(line)
 			}
 		}
-	case <-time.After(20 * time.Second):
+	case <-time.After(time.Minute):
 		t.Errorf("the serving process does not end; its log:\n%s", m.log)
 		_ = m.proc.Process.Kill()
 		<-done

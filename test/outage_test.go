@@ -17,7 +17,7 @@ import (
 func outage() time.Duration { return time.Duration(soak.Count(6, 30)) * time.Second }
 
 // busy is how long something that does not need the store may take on a busy machine.
-const busy = 4 * time.Second
+const busy = 20 * time.Second
 
 // TestSoakWorkGoesOnWhileTheStoreIsAway takes the endpoint away under a writer and readers.
 func TestSoakWorkGoesOnWhileTheStoreIsAway(t *testing.T) {
@@ -59,7 +59,7 @@ func TestSoakWorkGoesOnWhileTheStoreIsAway(t *testing.T) {
 			close(stop)
 			for who, work := range map[string]*repeated{"writer": writer, "reader of a cached file": reader} {
 				<-work.ended
-				if work.err != nil || work.longest > busy || work.count < 10 {
+				if work.err != nil || work.longest > busy || work.count < 2 {
 					t.Errorf("the %s: %d times, the longest took %v, error %v", who, work.count, work.longest, work.err)
 				}
 				soak.Record(t, who+": times, longest", fmt.Sprintf("%d, %v", work.count, work.longest.Round(time.Millisecond)))

@@ -283,10 +283,10 @@ func waitFor(ts *testscript.TestScript, _ bool, args []string) {
 }
 
 func await(ts *testscript.TestScript, what string, ok func() bool) {
-	for end := time.Now().Add(30 * time.Second); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
+	for end := time.Now().Add(time.Minute); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
 		if ok() {
 			return
 		}
 	}
-	ts.Fatalf("not within 30 s: %s", what)
+	ts.Fatalf("not within a minute: %s", what)
 }

@@ -45,7 +45,7 @@ func TestManyWhoWaitShareAnFsync(t *testing.T) {
 	for i := range callers - 1 {
 		call(i + 1)
 	}
-	for limit := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
+	for limit := time.Now().Add(time.Minute); ; time.Sleep(time.Millisecond) {
 		c.syncer.mu.Lock()
 		waiting := c.syncer.next != nil
 		c.syncer.mu.Unlock()

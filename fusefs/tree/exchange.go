@@ -42,7 +42,8 @@ func (t *Tree) exchange(tx *catalog.Tx, oldParent uint64, oldName string, newPar
 		}
 		done.inos = append(append(done.inos, m.row.Ino), below...)
 	}
-	return done, t.touchParents(tx, oldParent, newParent)
+	_, err = t.touchParents(tx, oldParent, newParent)
+	return done, err
 }
 
 // errNoName makes the errno of a name that is not there.

@@ -26,6 +26,7 @@ type listing struct {
 	marker bool
 	key    string // of the marker that was known before
 	again  bool   // something of ours is under way
+	doubt  bool   // it tells of what this mount has deleted since, and another one may have made anew: the next one counts
 	news   []news // what the kernel may believe to be otherwise
 }
 
@@ -102,7 +103,7 @@ func (l *listing) page(tx *catalog.Tx, page provider.Page) error {
 	if err != nil {
 		return err
 	}
-	row.Complete = true
+	row.Complete = !l.doubt
 	if !l.marker && !l.beingStored(row) {
 		row.Known = true // without a marker there is nothing to know
 		row.Key, row.Version, row.Revision = "", "", ""
@@ -149,10 +150,7 @@ func (l *listing) learn(tx *catalog.Tx, o provider.Object) error {
 		return nil
 	}
 	name := keycodec.Decode(component)
-	if l.t.own.since(o.Key, l.began) {
-		l.seen[name] = true
-		return nil
-	}
+	changed := l.t.own.since(o.Key, l.began)
 	have, err := tx.Child(l.ino, name)
 	switch {
 	case catalog.IsNotFound(err):
@@ -162,9 +160,16 @@ func (l *listing) learn(tx *catalog.Tx, o provider.Object) error {
 			return err
 		}
 		l.seen[name] = true
+		if changed {
+			l.doubt = true
+			return nil
+		}
 		return l.add(tx, name, o)
 	case err != nil:
 		return err
+	case changed:
+		l.seen[name] = true
+		return nil
 	case have.IsDir() && !o.IsDir():
 		l.files[name] = o
 		return nil

@@ -321,6 +321,7 @@ func (t *Tree) remove(ctx context.Context, parent uint64, name string, check fun
 		return err
 	}
 	var keys []string
+	var emptied []uint64
 	err := t.cat.Update(func(tx *catalog.Tx) error {
 		dir, err := getDir(tx, parent)
 		if err != nil {
@@ -340,12 +341,13 @@ func (t *Tree) remove(ctx context.Context, parent uint64, name string, check fun
 		if err := t.detach(tx, row); err != nil {
 			return err
 		}
-		return t.leave(tx, dir)
+		emptied, err = t.leave(tx, dir)
+		return err
 	})
 	if err != nil {
 		return err
 	}
-	err = t.follow(ctx, nil, keys...)
+	err = t.follow(ctx, emptied, keys...)
 	t.lost(call, err)
 	return err
 }
@@ -383,20 +385,21 @@ func (t *Tree) detach(tx *catalog.Tx, row *catalog.Inode) error {
 	return tx.Put(row)
 }
 
-// leave notes in a directory's row that a child has gone. One that is empty now may need a marker.
-func (t *Tree) leave(tx *catalog.Tx, dir *catalog.Inode) error {
+// leave notes in a directory's row that a child has gone. One that is empty now, and returned, may need a marker.
+func (t *Tree) leave(tx *catalog.Tx, dir *catalog.Inode) (emptied []uint64, err error) {
 	dir.Mtime = t.o.Now()
 	dir.Ctime = dir.Mtime
 	if dir.Ino != Root && dir.Parent != 0 {
 		children, err := tx.HasChildren(dir.Ino)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		if !children {
 			t.markDirty(tx, dir)
+			emptied = []uint64{dir.Ino}
 		}
 	}
-	return tx.Put(dir)
+	return emptied, tx.Put(dir)
 }
 
 // Forget says that the kernel no longer knows an inode: the row of an unlinked one goes, when nobody has it open.

@@ -107,26 +107,27 @@ func (t *Tree) rename(tx *catalog.Tx, oldParent uint64, oldName string, newParen
 	if err != nil {
 		return renamed{}, err
 	}
-	done.inos = append(done.inos, below...)
-	return done, t.touchParents(tx, oldParent, newParent)
+	emptied, err := t.touchParents(tx, oldParent, newParent)
+	done.inos = append(append(done.inos, below...), emptied...)
+	return done, err
 }
 
-// touchParents notes a rename in the directories.
-func (t *Tree) touchParents(tx *catalog.Tx, oldParent, newParent uint64) error {
+// touchParents notes a rename in the directories, and returns the one that it has emptied.
+func (t *Tree) touchParents(tx *catalog.Tx, oldParent, newParent uint64) (emptied []uint64, err error) {
 	from, err := tx.Get(oldParent)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	if err := t.leave(tx, from); err != nil || oldParent == newParent {
-		return err
+	if emptied, err = t.leave(tx, from); err != nil || oldParent == newParent {
+		return emptied, err
 	}
 	to, err := tx.Get(newParent)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	to.Mtime = t.o.Now()
 	to.Ctime = to.Mtime
-	return tx.Put(to)
+	return emptied, tx.Put(to)
 }
 
 // mayMoveDir checks that a directory does not go below itself, that all of it is known, and that the keys below it stay

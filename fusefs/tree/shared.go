@@ -248,6 +248,7 @@ func (t *Tree) tellKernel(parent uint64, name string, ino uint64) {
 // Lose gives up a change because another mount was first.
 func (t *Tree) Lose(l commit.Lost) error {
 	if l.Ino == 0 {
+		t.own.begin(l.Key)() // what a listing told before does not count
 		return t.cat.Update(func(tx *catalog.Tx) error { return t.forgetListing(tx, l.Key) })
 	}
 	n := t.acquire(l.Ino)

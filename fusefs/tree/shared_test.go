@@ -1,14 +1,17 @@
 package tree
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
 
+	"sharefs/fusefs/catalog"
 	"sharefs/fusefs/claim"
 	"sharefs/provider"
 	"sharefs/provider/faulty"
@@ -233,6 +236,83 @@ func TestADirectoryOfASharedStoreThatIsEmptiedStays(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestWhatEmptiesADirectoryOfASharedStoreReturnsWithItsMarkerStored moves away, or removes, a directory that has no marker itself.
+func TestWhatEmptiesADirectoryOfASharedStoreReturnsWithItsMarkerStored(t *testing.T) {
+	store := mem.New(mem.Options{Capabilities: s3like()})
+	putForeign(t, store, "d/x/f", "1")
+	m := openTree(t, store, Options{Shared: true})
+	defer m.close()
+	m.show()
+	must(t, m.mv("d/x", "e"))
+	wantObjects(t, store, map[string]string{"d/": "", "e/f": "1"})
+	must(t, m.mkdir("e/y"), m.rm("e/f"), m.rmdir("e/y"))
+	wantObjects(t, store, map[string]string{"d/": "", "e/": ""})
+	if st, err := m.Status(); err != nil || st.Pending.Files != 0 {
+		t.Errorf("pending is %+v, %v", st.Pending, err)
+	}
+}
+
+// held is a store whose listings and deletes wait when they are told to: a listing with what it has found, a delete before it begins.
+type held struct {
+	provider.Provider
+	list, delete atomic.Pointer[gate]
+}
+
+type gate struct{ in, out chan struct{} }
+
+func closedGate() *gate { return &gate{make(chan struct{}), make(chan struct{})} }
+
+// pass waits at a gate, if there is one, and takes it away.
+func pass(p *atomic.Pointer[gate]) {
+	if g := p.Swap(nil); g != nil {
+		close(g.in)
+		<-g.out
+	}
+}
+
+func (h *held) List(ctx context.Context, o provider.ListOptions) (provider.Page, error) {
+	page, err := h.Provider.List(ctx, o)
+	pass(&h.list)
+	return page, err
+}
+
+func (h *held) Delete(ctx context.Context, o provider.DeleteOptions, keys ...string) error {
+	pass(&h.delete)
+	return h.Provider.Delete(ctx, o, keys...)
+}
+
+// TestAFileThatWasRemovedHereAndMadeElsewhereDuringAListingShows does both between the store's answer and its arrival.
+func TestAFileThatWasRemovedHereAndMadeElsewhereDuringAListingShows(t *testing.T) {
+	store := &held{Provider: mem.New(mem.Options{Capabilities: s3like()})}
+	putForeign(t, store, "f", "1")
+	m := openTree(t, store, Options{Shared: true})
+	defer m.close()
+	m.show()
+	deleting, listing := closedGate(), closedGate()
+	store.delete.Store(deleting)
+	removed := make(chan error, 1)
+	go func() { removed <- m.rm("f") }()
+	<-deleting.in
+	must(t, m.cat.Update(func(tx *catalog.Tx) error { // as when the listing is too old
+		root, err := tx.Get(Root)
+		root.Complete = false
+		return errors.Join(err, tx.Put(root))
+	}))
+	store.list.Store(listing)
+	found := make(chan error, 1)
+	go func() {
+		_, err := m.Lookup(ctx, Root, "f")
+		found <- err
+	}()
+	<-listing.in
+	close(deleting.out)
+	must(t, <-removed)
+	putForeign(t, store, "f", "2")
+	close(listing.out)
+	must(t, <-found)
+	wantShared(t, m, "f", "2")
 }
 
 // TestADirectoryThatAnotherMountRemovedKeepsWhatIsWrittenInIt changes the mode of one while a file in it is open.

@@ -103,7 +103,7 @@ func (d *PowerDisk) LosePower() {
 func (d *PowerDisk) Unplug() {
 	d.tb.Helper()
 	err := unix.Unmount(d.Dir, 0)
-	for limit := time.Now().Add(10 * time.Second); err == unix.EBUSY && time.Now().Before(limit); err = unix.Unmount(d.Dir, 0) {
+	for limit := time.Now().Add(time.Minute); err == unix.EBUSY && time.Now().Before(limit); err = unix.Unmount(d.Dir, 0) {
 		time.Sleep(10 * time.Millisecond)
 	}
 	if err != nil {

@@ -76,7 +76,7 @@ func (p *process) end(with syscall.Signal) error {
 	select {
 	case <-p.done:
 		return nil
-	case <-time.After(30 * time.Second):
-		return fmt.Errorf("process %d is still there 30 s after %v", p.cmd.Process.Pid, with)
+	case <-time.After(time.Minute):
+		return fmt.Errorf("process %d is still there a minute after %v", p.cmd.Process.Pid, with)
 	}
 }

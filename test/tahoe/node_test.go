@@ -156,7 +156,7 @@ func (n *node) end() { n.stop() }
 // ask sends a request to the node's client until it has found its server, and returns the answer's body.
 func (n *node) ask(method, path string, body []byte) []byte {
 	n.t.Helper()
-	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(100 * time.Millisecond) {
+	for deadline := time.Now().Add(2 * time.Minute); ; time.Sleep(100 * time.Millisecond) {
 		req, err := http.NewRequestWithContext(n.t.Context(), method, n.web+path, bytes.NewReader(body))
 		n.check(err)
 		res, err := http.DefaultClient.Do(req)
