@@ -55,6 +55,15 @@ func (m manifest) ours(container, dir string) []string {
 	return names
 }
 
+// set returns ours to look names up in.
+func (m manifest) set(container, dir string) map[string]bool {
+	names := map[string]bool{}
+	for _, name := range m.ours(container, dir) {
+		names[name] = true
+	}
+	return names
+}
+
 // manifest returns what an object consists of; nil when it is no static large object. The newest counts, not that of the
 // replica that answers first: what it does not name may be deleted.
 func (s *store) manifest(ctx context.Context, op, key string) (manifest, error) {

@@ -179,10 +179,7 @@ func (s *store) tidy(ctx context.Context, old *remains, now manifest) {
 	if old == nil {
 		return
 	}
-	keep := map[string]bool{}
-	for _, name := range now.ours(s.segments(), old.dir) {
-		keep[name] = true
-	}
+	keep := now.set(s.segments(), old.dir)
 	dead := slices.DeleteFunc(slices.Clone(old.segments), func(name string) bool { return keep[name] })
 	listed, err := s.unused(ctx, old.dir, keep)
 	if err != nil {

@@ -249,10 +249,7 @@ func (s *store) abort(ctx context.Context, op, key, id string) error {
 	if err != nil && !provider.Is(err, provider.KindNotFound) {
 		return err
 	}
-	keep := map[string]bool{}
-	for _, name := range used.ours(s.segments(), dir) {
-		keep[name] = true
-	}
+	keep := used.set(s.segments(), dir)
 	marker := segmentName{dir, id, uploadName}
 	dead := s.sent(id)
 	if err := s.eachSegment(ctx, op, dir+"/"+id+"/", func(n segmentName, _ listed) { dead = append(dead, n.String()) }); err != nil {

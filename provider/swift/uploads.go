@@ -156,10 +156,7 @@ func (s *store) leaveOutUsed(ctx context.Context, op, key, dir string, piles []*
 	if err != nil && !provider.Is(err, provider.KindNotFound) {
 		return err
 	}
-	used := map[string]bool{}
-	for _, name := range m.ours(s.segments(), dir) {
-		used[name] = true
-	}
+	used := m.set(s.segments(), dir)
 	for _, p := range piles {
 		maps.DeleteFunc(p.parts, func(part string, _ int64) bool { return used[segmentName{dir, p.id, part}.String()] })
 	}
