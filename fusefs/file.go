@@ -109,7 +109,11 @@ func (r *rawFS) Write(interrupt <-chan struct{}, in *fuse.WriteIn, data []byte) 
 			return 0, r.status(req, err)
 		}
 	}
-	n, err := h.WriteAt(req, data, int64(in.Offset))
+	write := h.WriteAt
+	if in.Flags&syscall.O_APPEND != 0 {
+		write = h.Append
+	}
+	n, err := write(req, data, int64(in.Offset))
 	if err != nil && n == 0 {
 		return 0, r.status(req, err)
 	}

@@ -548,6 +548,10 @@ func (h *handle) WriteAt(_ context.Context, p []byte, off int64) (int, error) {
 	return copy(h.n.data[off:], p), nil
 }
 
+func (h *handle) Append(ctx context.Context, p []byte, off int64) (int, error) {
+	return h.WriteAt(ctx, p, off)
+}
+
 func (h *handle) Allocate(_ context.Context, off, length int64, mode uint32) error {
 	h.m.enter("allocate")
 	defer h.m.mu.Unlock()

@@ -239,6 +239,7 @@ func (f keptFile) ReadAt(_ context.Context, p []byte, off int64) (int, error) {
 	return n, err
 }
 func (f keptFile) WriteAt(context.Context, []byte, int64) (int, error)  { return 0, syscall.EBADF }
+func (f keptFile) Append(context.Context, []byte, int64) (int, error)   { return 0, syscall.EBADF }
 func (f keptFile) Allocate(context.Context, int64, int64, uint32) error { return syscall.EBADF }
 func (f keptFile) Seek(_ context.Context, off int64, whence uint32) (int64, error) {
 	return unix.Seek(int(f.Fd()), off, int(whence))

@@ -116,6 +116,8 @@ const (
 type Handle interface {
 	ReadAt(ctx context.Context, p []byte, off int64) (int, error) // io.EOF only with fewer bytes than asked
 	WriteAt(ctx context.Context, p []byte, off int64) (int, error)
+	// Append is WriteAt with O_APPEND; off is where the kernel takes the end to be. ESTALE when others have moved it.
+	Append(ctx context.Context, p []byte, off int64) (int, error)
 	// Allocate is fallocate(2) with its mode bits; EOPNOTSUPP for those that are not supported.
 	Allocate(ctx context.Context, off, length int64, mode uint32) error
 	// Seek is lseek(2) for SeekData and SeekHole.

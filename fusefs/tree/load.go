@@ -244,6 +244,9 @@ func (t *Tree) learnObject(tx *catalog.Tx, row *catalog.Inode, o provider.Object
 		}
 		row.Content = id
 		t.Changed(tx, row.Ino)
+		if row.Version != "" {
+			tx.After(func() { t.noteUnseen(row.Ino) })
+		}
 	}
 	t.setStored(row, o)
 	t.applyAttrs(row, o)

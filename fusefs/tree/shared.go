@@ -160,8 +160,11 @@ func (t *Tree) fresh(ctx context.Context, ino uint64) error {
 	defer t.own.begin(seen.Key)()
 	o, err := t.store.Stat(ctx, seen.Key)
 	gone := provider.Is(err, provider.KindNotFound)
-	if err != nil && !gone || !gone && o.Version == seen.Version {
+	if err != nil && !gone {
 		return err
+	}
+	if !gone && o.Version == seen.Version {
+		return t.lookAgain(seen)
 	}
 	err = t.cat.Update(func(tx *catalog.Tx) error {
 		row, err := tx.Get(ino)
@@ -176,9 +179,64 @@ func (t *Tree) fresh(ctx context.Context, ino uint64) error {
 	if err != nil {
 		return err
 	}
-	t.noteLearned(ino)
-	t.tellKernel(seen.Parent, seen.Name, ino)
+	t.noteUnseen(ino)
+	return t.lookAgain(seen)
+}
+
+// noteUnseen notes that a file has another mount's content, whose length the kernel may not know: it is told, but not waited for.
+// The next open has it look. Until then it may take another place for the end of the file.
+func (t *Tree) noteUnseen(ino uint64) {
+	if !t.o.Shared {
+		return
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.unseen[ino] = true
+}
+
+// lookAgain returns ESTALE, once, when the kernel may not know a file's length.
+func (t *Tree) lookAgain(seen *catalog.Inode) error {
+	t.mu.Lock()
+	unseen := t.unseen[seen.Ino]
+	delete(t.unseen, seen.Ino)
+	t.mu.Unlock()
+	if !unseen {
+		return nil
+	}
+	t.noteLearned(seen.Ino)
+	t.tellKernel(seen.Parent, seen.Name, seen.Ino)
 	return syscall.ESTALE
+}
+
+// Append writes at the end of a file that was opened with O_APPEND, which for the kernel is at off. Where others change the file
+// that may be wrong: then nothing is written, the error is ESTALE, and the next open finds the end.
+func (f *File) Append(ctx context.Context, p []byte, off int64) (int, error) {
+	if f.n.t.o.Shared {
+		size, err := f.n.size()
+		if err != nil {
+			return 0, err
+		}
+		if size != off {
+			f.n.t.noteUnseen(f.n.ino)
+			return 0, syscall.ESTALE
+		}
+	}
+	return f.WriteAt(ctx, p, off)
+}
+
+// size is the length of the file as it is here.
+func (n *node) size() (int64, error) {
+	n.gate.RLock()
+	if s := n.current(); s != nil {
+		defer n.gate.RUnlock()
+		return s.Size(), nil
+	}
+	n.gate.RUnlock()
+	row, err := n.row()
+	if err != nil {
+		return 0, err
+	}
+	return row.Size, nil
 }
 
 // learnedFor is how long a version that an open has found counts for the one that the kernel tries next.
@@ -284,6 +342,7 @@ func (t *Tree) Lose(l commit.Lost) error {
 			return t.loseName(tx, row)
 		}
 		row.Key, row.Version = l.Have.Key, "" // so that it counts as another one, whatever it was before
+		tx.After(func() { t.noteUnseen(row.Ino) })
 		return t.learnObject(tx, row, *l.Have)
 	})
 	if err == nil {

@@ -384,6 +384,50 @@ func TestTwoSharedMountsLoseNoLine(t *testing.T) {
 	}
 }
 
+// The kernel learns of another mount's content after the row has it, and appends at the end that it knows.
+func TestAnAppendAtAnEndThatIsNoneWritesNothing(t *testing.T) {
+	a, b, _ := sharedPair(t, s3like(), time.Hour)
+	must(t, a.write("log", "one\n"))
+	wantShared(t, b, "log", "one\n")
+	must(t, a.write("log", "one\ntwo\n"))
+	h, err := b.reopen("log", syscall.O_WRONLY|syscall.O_APPEND)
+	must(t, err)
+	if k, err := h.Append(ctx, []byte("three\n"), 4); k != 0 || !errors.Is(err, syscall.ESTALE) {
+		t.Errorf("an append at the end of before: %d, %v, want ESTALE", k, err)
+	}
+	h.Release()
+	if _, err := b.open("log", syscall.O_RDONLY); !errors.Is(err, syscall.ESTALE) {
+		t.Errorf("the next open: %v, want ESTALE, so that the kernel looks", err)
+	}
+	h, err = b.open("log", syscall.O_WRONLY|syscall.O_APPEND)
+	must(t, err)
+	_, err = h.Append(ctx, []byte("three\n"), 8)
+	must(t, err)
+	must(t, h.Flush(ctx))
+	h.Release()
+	wantShared(t, a, "log", "one\ntwo\nthree\n")
+}
+
+// An open after a lost close has the kernel look, for it cannot know the winner's length yet.
+func TestTheOpenAfterALostCloseHasTheKernelLook(t *testing.T) {
+	a, b, _ := sharedPair(t, s3like(), time.Hour)
+	must(t, a.write("log", "one\n"))
+	wantShared(t, b, "log", "one\n")
+	h, err := b.open("log", syscall.O_WRONLY)
+	must(t, err)
+	_, err = h.WriteAt(ctx, []byte("mine"), 4)
+	must(t, err)
+	must(t, a.write("log", "one\nand theirs\n"))
+	if err := h.Flush(ctx); !errors.Is(err, syscall.ESTALE) {
+		t.Fatalf("the close is %v, want ESTALE", err)
+	}
+	h.Release()
+	if _, err := b.open("log", syscall.O_RDONLY); !errors.Is(err, syscall.ESTALE) {
+		t.Errorf("the next open: %v, want ESTALE", err)
+	}
+	wantShared(t, b, "log", "one\nand theirs\n")
+}
+
 func (m *mount) appendLine(path, line string) error {
 	h, err := m.open(path, syscall.O_RDWR)
 	if err != nil {

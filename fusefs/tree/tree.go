@@ -156,6 +156,7 @@ type Tree struct {
 	own     *ownChanges          // of a shared tree
 	learned map[uint64]time.Time // guarded by mu: see noteLearned
 	refused map[string]time.Time // guarded by mu: calls that have lost, see repeated
+	unseen  map[uint64]bool      // guarded by mu: see noteUnseen
 
 	hidden atomic.Int64 // keys of the store that are no path
 
@@ -184,7 +185,7 @@ func Open(ctx context.Context, o Options) (_ *Tree, err error) {
 	t := &Tree{o: o, store: o.Store, caps: o.Store.Capabilities(),
 		nodes: map[uint64]*node{}, held: map[string]uint64{}, unlinked: map[uint64]bool{},
 		loads: map[uint64]*load{}, attrs: map[uint64]*load{}, ahead: map[uint64]int{}, attrSem: make(chan struct{}, o.Parallel),
-		closed: map[uint64]bool{}, learned: map[uint64]time.Time{}, refused: map[string]time.Time{}, secureWake: make(chan struct{}, 1),
+		closed: map[uint64]bool{}, learned: map[uint64]time.Time{}, refused: map[string]time.Time{}, unseen: map[uint64]bool{}, secureWake: make(chan struct{}, 1),
 		suspects: suspects{dirs: map[uint64]bool{}, changed: make(chan struct{}), wake: make(chan struct{}, 1), told: map[uint64]bool{}}}
 	t.ctx, t.cancel = context.WithCancel(context.Background())
 	defer func() {
