@@ -120,6 +120,9 @@ func (t *Tree) release(n *node) {
 	for _, key := range freed {
 		t.commit.TouchDoomed(key)
 	}
+	if t.o.CommitSync {
+		t.commit.HurryDoomed(freed...) // the unlink has returned, and the others still see the file
+	}
 	if forgotten {
 		t.dropRow(n.ino)
 	}

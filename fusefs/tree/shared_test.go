@@ -315,6 +315,19 @@ func TestAFileThatWasRemovedHereAndMadeElsewhereDuringAListingShows(t *testing.T
 	wantShared(t, m, "f", "2")
 }
 
+// TestAFileOfASharedStoreThatWasRemovedWhileItWasOpenGoesWithItsClose has a write-back delay that the test does not see the end of.
+func TestAFileOfASharedStoreThatWasRemovedWhileItWasOpenGoesWithItsClose(t *testing.T) {
+	store := mem.New(mem.Options{Capabilities: s3like()})
+	putForeign(t, store, "f", "content")
+	m := openTree(t, store, Options{Shared: true, Writeback: time.Hour, WritebackMax: time.Hour})
+	defer m.close()
+	h, err := m.open("f", syscall.O_RDONLY)
+	must(t, err, m.rm("f"))
+	wantRead(t, h, []byte("content"))
+	h.Release()
+	waitFor(t, func() bool { return len(objects(t, store)) == 0 })
+}
+
 // TestADirectoryThatAnotherMountRemovedKeepsWhatIsWrittenInIt changes the mode of one while a file in it is open.
 func TestADirectoryThatAnotherMountRemovedKeepsWhatIsWrittenInIt(t *testing.T) {
 	store := mem.New(mem.Options{Capabilities: s3like()})
