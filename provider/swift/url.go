@@ -54,7 +54,7 @@ func ParseURL(u *url.URL) (Config, error) {
 	return cfg, cfg.check()
 }
 
-const whereSecretsGo = "set OS_USERNAME and OS_PASSWORD or what your cloud's openrc file sets, ST_USER and ST_KEY for auth version 1, or name a cloud of clouds.yaml with ?cloud=NAME"
+const whereSecretsGo = "set OS_USERNAME and OS_PASSWORD or what your cloud's openrc file sets, ST_USER and ST_KEY for auth version 1, name a cloud of clouds.yaml with ?cloud=NAME, or put them into the store's file of secrets"
 
 func parseURL(u *url.URL) (Config, error) {
 	switch {
