@@ -14,6 +14,7 @@ import (
 
 	"sharefs/provider"
 	"sharefs/provider/mem"
+	"sharefs/test/soak"
 )
 
 // hook lets a test run something around Stat/Put.
@@ -333,7 +334,7 @@ func TestStatTellsOfEveryChangeThatEndedBefore(t *testing.T) {
 			}
 		})
 	}
-	for n := range int64(1500) {
+	for n := range int64(soak.Count(400, 1500)) {
 		h, err := m.open("f", syscall.O_WRONLY)
 		must(t, err)
 		_, err = h.WriteAt(ctx, []byte("x"), n)
