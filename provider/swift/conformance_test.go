@@ -45,7 +45,7 @@ func TestConformance(t *testing.T) {
 // TestSoakConformanceWithSwiftsOwnLimits differs from it in little else than what cannot be tried.
 func TestSoakConformanceWithSwiftsOwnLimits(t *testing.T) {
 	if !soak.Long() {
-		t.Skip("long")
+		t.Skip("this is one of the long tests, which make soak runs: TestConformance runs the suite at a small limit")
 	}
 	conform(t, servers.Swift(t, servers.SwiftOptions{}))
 }
