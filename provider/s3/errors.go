@@ -104,6 +104,7 @@ type answer struct {
 	text   string
 	id     string // by which the store's operator finds the request
 	header http.Header
+	cut    bool // there was more, which could not be read
 }
 
 func answerOf(err error) answer {
@@ -127,6 +128,10 @@ func answerOf(err error) answer {
 	if code := a.header.Get("X-Minio-Error-Code"); code != "" {
 		a.code, a.text = code, strings.Trim(a.header.Get("X-Minio-Error-Desc"), `"`)
 	}
+	var unreadable *smithy.DeserializationError
+	if a.code == "" && errors.As(err, &unreadable) {
+		a.cut, a.text = true, "the answer cannot be read: "+unreadable.Err.Error()
+	}
 	return a
 }
 
@@ -136,6 +141,10 @@ func (a answer) came() bool { return a.status != 0 }
 func (a answer) kind() provider.Kind {
 	if kind, ok := kindByCode(a.code); ok {
 		return kind
+	}
+	// A server that refuses a body early closes the connection, sometimes before its reason is read. These have several.
+	if a.cut && (a.status == http.StatusBadRequest || a.status == http.StatusNotFound || a.status == http.StatusConflict) {
+		return provider.KindUnavailable
 	}
 	return kindByStatus(a.method, a.status)
 }
@@ -167,10 +176,6 @@ func (s *store) fail(ctx context.Context, op, key string, err error) error {
 		return &provider.Error{Op: op, Key: key, Kind: provider.KindOther, Err: overhttp.HideContext(err)}
 	case !a.came():
 		return &provider.Error{Op: op, Key: key, Kind: provider.KindUnavailable, Unanswered: !overhttp.Refused(err), Err: overhttp.Cause(err)}
-	}
-	var unreadable *smithy.DeserializationError
-	if a.code == "" && errors.As(err, &unreadable) {
-		a.text = "the answer cannot be read: " + unreadable.Err.Error()
 	}
 	kind, text := a.kind(), a.describe()
 	if kind == provider.KindNoStore {
