@@ -65,35 +65,17 @@ func kindByCode(code string) (provider.Kind, bool) {
 
 // kindByStatus is for answers whose code says nothing: those to HEAD have none.
 func kindByStatus(method string, status int) provider.Kind {
-	switch status {
-	case http.StatusBadRequest, http.StatusRequestedRangeNotSatisfiable:
-		return provider.KindInvalid
-	case http.StatusUnauthorized:
-		return provider.KindAuth
-	case http.StatusForbidden:
-		return provider.KindDenied
-	case http.StatusNotFound:
-		if method == http.MethodHead {
-			return provider.KindNotFound
-		}
+	switch {
+	case status == http.StatusNotFound && method != http.MethodHead:
 		return provider.KindNoStore // S3 says what it did not find; this is something else
-	case http.StatusMethodNotAllowed, http.StatusNotImplemented:
-		return provider.KindUnsupported
-	case http.StatusConflict:
+	case status == http.StatusConflict:
 		return provider.KindConflict
-	case http.StatusPreconditionFailed:
-		return provider.KindPrecondition
-	case http.StatusRequestEntityTooLarge:
-		return provider.KindTooLarge
-	case http.StatusTooManyRequests, http.StatusServiceUnavailable:
+	case status == http.StatusServiceUnavailable:
 		return provider.KindThrottled
-	case http.StatusInsufficientStorage:
-		return provider.KindQuota
-	}
-	if status >= 500 || status < 300 { // an error with a good status is an answer that was cut off or is not S3's
+	case status < 300: // an error with a good status is an answer that was cut off or is not S3's
 		return provider.KindUnavailable
 	}
-	return provider.KindOther
+	return overhttp.KindOf(status)
 }
 
 // answer is what a store said when it refused. The zero answer is none.
@@ -175,7 +157,7 @@ func (s *store) fail(ctx context.Context, op, key string, err error) error {
 	case !a.came() && !sent(err):
 		return &provider.Error{Op: op, Key: key, Kind: provider.KindOther, Err: overhttp.HideContext(err)}
 	case !a.came():
-		return &provider.Error{Op: op, Key: key, Kind: provider.KindUnavailable, Unanswered: !overhttp.Refused(err), Err: overhttp.Cause(err)}
+		return overhttp.NoAnswer(op, key, err)
 	}
 	kind, text := a.kind(), a.describe()
 	if kind == provider.KindNoStore {
@@ -191,7 +173,7 @@ func (s *store) fail(ctx context.Context, op, key string, err error) error {
 		}
 	}
 	return &provider.Error{Op: op, Key: key, Kind: kind, RetryAfter: overhttp.RetryAfter(a.header, time.Now()), Err: &cause{text, err},
-		Unanswered: a.status == http.StatusGatewayTimeout || a.status == http.StatusBadGateway} // of somebody before the store
+		Unanswered: overhttp.OfGateway(a.status)}
 }
 
 // sent reports whether a request was tried at all, and did not fail before in the SDK.
@@ -220,11 +202,7 @@ func (a answer) describe() string {
 	case a.text != "" && a.text != a.code:
 		text += ": " + a.text
 	}
-	text += fmt.Sprintf(" (HTTP %d", a.status)
-	if a.id != "" {
-		text += ", request " + a.id
-	}
-	text += ")"
+	text = overhttp.Said(text, a.status, a.id)
 	if advice := a.advice(); advice != "" {
 		text += ": " + advice
 	}

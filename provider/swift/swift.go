@@ -24,7 +24,6 @@ package swift
 
 import (
 	"context"
-	"fmt"
 	"net/http"
 	"strconv"
 	"sync/atomic"
@@ -209,7 +208,7 @@ func (s *store) headContainer(ctx context.Context, op, container string) (http.H
 
 // Move is not something that Swift can do.
 func (s *store) Move(_ context.Context, src, _ string) (provider.Object, error) {
-	return provider.Object{}, unsupported("move", src, "Swift cannot rename")
+	return provider.Object{}, provider.Unsupported("move", src, "Swift cannot rename")
 }
 
 // Create makes the container.
@@ -234,12 +233,4 @@ func (s *store) createContainer(ctx context.Context, op, name string) error {
 func (s *store) Close() error {
 	s.http.Close()
 	return nil
-}
-
-func unsupported(op, key, why string) error {
-	return &provider.Error{Op: op, Key: key, Kind: provider.KindUnsupported, Err: fmt.Errorf("%s", why)}
-}
-
-func invalid(op, key, format string, args ...any) error {
-	return &provider.Error{Op: op, Key: key, Kind: provider.KindInvalid, Err: fmt.Errorf(format, args...)}
 }
