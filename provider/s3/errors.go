@@ -162,7 +162,7 @@ func (s *store) fail(ctx context.Context, op, key string, err error) error {
 	kind, text := a.kind(), a.describe()
 	if kind == provider.KindNoStore {
 		s.seen.Store(false)
-		text = fmt.Sprintf("there is no bucket %s: %s; if it was deleted, restore it, or make a new one: what is staged here is stored then", s.cfg.Bucket, text)
+		text = fmt.Sprintf("there is no bucket %s: %s; %s", s.cfg.Bucket, text, overhttp.IfDeleted)
 	}
 	if region := a.header.Get("X-Amz-Bucket-Region"); a.wrongRegion() {
 		kind = provider.KindOther // of the URL, not of a key, and no store that could be made

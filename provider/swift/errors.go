@@ -90,6 +90,7 @@ func (s *store) refused(ctx context.Context, r request, said *refusal) error {
 		why = fmt.Errorf("there is no container %s: %w", r.container, said)
 		if r.container == s.cfg.Container {
 			s.seen.Store(false)
+			why = fmt.Errorf("%w; %s", why, overhttp.IfDeleted)
 		}
 	case kind == provider.KindTooLarge && r.size > 0 && r.size <= s.caps.MaxPutSize:
 		kind = provider.KindQuota // Swift has one status for both

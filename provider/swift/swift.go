@@ -7,7 +7,7 @@
 // What is beyond the cluster's limit for an object is a static large object: segments in the container CONTAINER_segments,
 // which is made when it is needed, named KEY/UPLOAD/NUMBER. Each upload has names of its own, so that an object which is
 // overwritten stays whole until the new one stands; the segments that then belong to nothing are deleted, as those of an
-// object that is deleted. An upload that is under way has an empty object KEY/UPLOAD/upload beside its segments. A change in
+// object that is deleted, but not while another upload of the key is under way, which may use them. An upload that is under way has an empty object KEY/UPLOAD/upload beside its segments. A change in
 // the middle of a large object leaves the segments that it does not touch where they are, and the new object uses them. Segments
 // that are left behind because a process ended are listed as uploads, and may be aborted. The large objects of others,
 // static and dynamic, are read and replaced; their segments are not ours to delete.

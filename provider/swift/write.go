@@ -14,7 +14,8 @@ import (
 	"sharefs/provider/overhttp"
 )
 
-// Put stores an object with one PUT, and one or two requests more where a large object is replaced.
+// Put stores an object with one PUT. Where a large object is replaced there are some requests more: for what it consists of, before
+// and after, and to delete that.
 func (s *store) Put(ctx context.Context, key string, body io.ReadSeeker, size int64, opts provider.PutOptions) (provider.Object, error) {
 	const op = "put"
 	if err := noCondition(op, key, opts.If); err != nil {
