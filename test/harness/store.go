@@ -31,20 +31,21 @@ const (
 const SmallObject = 4 << 20
 
 // Kinds are all kinds, but for those of Swift where the short counts are wanted: it is so slow that a few tests must do there.
-func Kinds() []Kind {
-	kinds := []Kind{File, MinIO, VersityGW}
-	if soak.Long() {
-		kinds = append(kinds, Swift, SwiftSmall, SwiftS3)
-	}
-	wanted := os.Getenv(kindsEnv)
-	if wanted == "" {
+func Kinds() []Kind { return KindsOr(File, MinIO, VersityGW) }
+
+// KindsOr are the kinds for a test whose short count has those that it names: else all, or those that the environment asks for.
+func KindsOr(short ...Kind) []Kind {
+	if wanted := os.Getenv(kindsEnv); wanted != "" {
+		var kinds []Kind
+		for name := range strings.SplitSeq(wanted, ",") {
+			kinds = append(kinds, Kind(name))
+		}
 		return kinds
 	}
-	kinds = nil
-	for name := range strings.SplitSeq(wanted, ",") {
-		kinds = append(kinds, Kind(name))
+	if soak.Long() {
+		return []Kind{File, MinIO, VersityGW, Swift, SwiftSmall, SwiftS3}
 	}
-	return kinds
+	return short
 }
 
 // Served are those of the kinds that have a server.
