@@ -62,7 +62,7 @@ func TestSoakTwoMountsRaceForTheClaim(t *testing.T) {
 // lets the first go on.
 func TestSoakAStoppedHolderSendsNothing(t *testing.T) {
 	t.Parallel()
-	for _, kind := range []harness.Kind{harness.MinIO, harness.VersityGW} {
+	for _, kind := range harness.Served() {
 		t.Run(string(kind), func(t *testing.T) {
 			t.Parallel()
 			store := harness.NewStore(t, kind)
@@ -239,7 +239,7 @@ func TestAStoreIsTakenOverFromAMountThatIsGone(t *testing.T) {
 // TestSoakWhatAClaimCosts counts the requests of a mount that does nothing. The long one is the real ten minutes.
 func TestSoakWhatAClaimCosts(t *testing.T) {
 	t.Parallel()
-	s, proxy := harness.NewStore(t, harness.MinIO).Behind(t)
+	s, proxy := harness.NewStore(t, harness.InsteadOf(harness.MinIO)).Behind(t)
 	m := harness.PrepareMount(t, s)
 	idle, want := 10*time.Minute, 10
 	if !soak.Long() {
@@ -281,7 +281,7 @@ func TestSoakWhatAClaimCosts(t *testing.T) {
 // TestAnOutageThatOutlastsTheClaimEndsByItself: changes wait until the claim is renewed.
 func TestAnOutageThatOutlastsTheClaimEndsByItself(t *testing.T) {
 	t.Parallel()
-	s, proxy := harness.NewStore(t, harness.MinIO).Behind(t)
+	s, proxy := harness.NewStore(t, harness.InsteadOf(harness.MinIO)).Behind(t)
 	m := harness.PrepareMount(t, s, "--io-timeout", "3s")
 	m.Env = []string{shortClaim}
 	if err := m.TryMount(); err != nil {

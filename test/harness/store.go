@@ -31,25 +31,38 @@ const (
 const SmallObject = 4 << 20
 
 // Kinds are all kinds, but for those of Swift where the short counts are wanted: it is so slow that a few tests must do there.
-func Kinds() []Kind {
-	kinds := []Kind{File, MinIO, VersityGW}
-	if soak.Long() {
-		kinds = append(kinds, Swift, SwiftSmall, SwiftS3)
-	}
-	wanted := os.Getenv(kindsEnv)
-	if wanted == "" {
+func Kinds() []Kind { return KindsOr(File, MinIO, VersityGW) }
+
+// KindsOr are the kinds of a suite that does with some: those given, and those of Swift where the long counts are wanted, or
+// else those that somebody asks for.
+func KindsOr(some ...Kind) []Kind {
+	if wanted := os.Getenv(kindsEnv); wanted != "" {
+		var kinds []Kind
+		for name := range strings.SplitSeq(wanted, ",") {
+			kinds = append(kinds, Kind(name))
+		}
 		return kinds
 	}
-	kinds = nil
-	for name := range strings.SplitSeq(wanted, ",") {
-		kinds = append(kinds, Kind(name))
+	if soak.Long() {
+		return append(some, Swift, SwiftSmall, SwiftS3)
 	}
-	return kinds
+	return some
 }
 
 // Served are those of the kinds that have a server.
-func Served() []Kind {
-	return slices.DeleteFunc(Kinds(), func(k Kind) bool { return k == File })
+func Served() []Kind { return ServedOr(MinIO, VersityGW) }
+
+// ServedOr are those of KindsOr that have a server.
+func ServedOr(some ...Kind) []Kind {
+	return slices.DeleteFunc(KindsOr(some...), func(k Kind) bool { return k == File })
+}
+
+// InsteadOf is the kind that somebody asks for instead of one with a server, on which a test does that does with one.
+func InsteadOf(kind Kind) Kind {
+	if os.Getenv(kindsEnv) == "" {
+		return kind
+	}
+	return ServedOr(kind)[0]
 }
 
 // Store is an empty store of a test's own: a directory, a bucket on a server, or a container.
