@@ -112,8 +112,8 @@ func (s *store) refused(ctx context.Context, r request, said *refusal) error {
 		if r.container == s.cfg.Container {
 			s.seen.Store(false)
 		}
-	case kind == provider.KindTooLarge && r.size > 0 && r.size <= s.caps.MaxPutSize:
-		kind = provider.KindQuota // Swift has one status for both
+	case kind == provider.KindTooLarge && r.size <= s.caps.MaxPutSize && !r.copiesAll():
+		kind = provider.KindQuota // Swift has one status for both, and one that is passed refuses even what is empty
 	case kind == provider.KindAuth:
 		why = fmt.Errorf("the token and one that was asked for anew are refused: %w", said)
 	}
