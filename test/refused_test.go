@@ -23,12 +23,12 @@ type refused struct {
 	says    string
 }
 
-// refusalsOf are the ways in which a kind of store refuses. Swift has statuses and no codes: these are names.
+// refusalsOf are the ways in which a kind of store refuses everything. Swift has statuses and no codes: these are names. Its
+// quotas refuse only what needs room: see TestATroubledSwift.
 func refusalsOf(kind harness.Kind) []refused {
 	if kind == harness.Swift || kind == harness.SwiftSmall {
 		return []refused{
 			{servers.Refusal{Status: http.StatusForbidden, Code: "Forbidden"}, syscall.EACCES, "access denied"},
-			{servers.Refusal{Status: http.StatusRequestEntityTooLarge, Code: "UploadExceedsQuota"}, syscall.EDQUOT, "quota exceeded"},
 			{servers.Refusal{Status: http.StatusInsufficientStorage, Code: "InsufficientStorage"}, syscall.EDQUOT, "quota exceeded"},
 			{servers.Refusal{Status: http.StatusUnauthorized, Code: "Unauthorized"}, syscall.EACCES, "not authenticated"},
 			{servers.Refusal{Status: http.StatusNotFound, Code: "NotFound"}, syscall.EIO, "no such store"},
