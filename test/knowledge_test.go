@@ -18,10 +18,10 @@ const attributes = `find . -mindepth 1 -printf '%p %y %m %U %G %s %T@ %l\n' | LC
 // disk has the attributes of all files from the checkpoint.
 func TestSoakWhatIsKnownOfAStoreSurvivesARemount(t *testing.T) {
 	t.Parallel()
-	files := soak.Count(300, 10_000)
 	for _, kind := range harness.Served() {
 		t.Run(string(kind), func(t *testing.T) {
 			t.Parallel()
+			files := kind.Count(300, 10_000)
 			s, proxy := harness.NewStore(t, kind).Behind(t)
 			m := harness.NewMount(t, s)
 			furnish(t, m, files)
