@@ -41,9 +41,8 @@ func (k Kind) Count(short, long int) int {
 // Kinds are all kinds, but for those of Swift where the short counts are wanted: it is so slow that a few tests must do there.
 func Kinds() []Kind { return KindsOr(File, MinIO, VersityGW) }
 
-// KindsOr are the kinds of a suite that does with some: those given, and those of Swift where the long counts are wanted, or
-// else those that somebody asks for.
-func KindsOr(some ...Kind) []Kind {
+// KindsOr are the kinds for a test whose short count has those that it names: else all, or those that the environment asks for.
+func KindsOr(short ...Kind) []Kind {
 	if wanted := os.Getenv(kindsEnv); wanted != "" {
 		var kinds []Kind
 		for name := range strings.SplitSeq(wanted, ",") {
@@ -52,25 +51,22 @@ func KindsOr(some ...Kind) []Kind {
 		return kinds
 	}
 	if soak.Long() {
-		return append(some, Swift, SwiftSmall, SwiftS3)
+		return []Kind{File, MinIO, VersityGW, Swift, SwiftSmall, SwiftS3}
 	}
-	return some
+	return short
 }
 
 // Served are those of the kinds that have a server.
-func Served() []Kind { return ServedOr(MinIO, VersityGW) }
-
-// ServedOr are those of KindsOr that have a server.
-func ServedOr(some ...Kind) []Kind {
-	return slices.DeleteFunc(KindsOr(some...), func(k Kind) bool { return k == File })
+func Served() []Kind {
+	return slices.DeleteFunc(Kinds(), func(k Kind) bool { return k == File })
 }
 
-// InsteadOf is the kind that somebody asks for instead of one with a server, on which a test does that does with one.
+// InsteadOf is the kind on which a test runs that does with one server: this one, or the first that the environment asks for.
 func InsteadOf(kind Kind) Kind {
-	if os.Getenv(kindsEnv) == "" {
-		return kind
+	if served := Served(); os.Getenv(kindsEnv) != "" && len(served) > 0 {
+		return served[0]
 	}
-	return ServedOr(kind)[0]
+	return kind
 }
 
 // Store is an empty store of a test's own: a directory, a bucket on a server, or a container.
