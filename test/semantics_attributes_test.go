@@ -282,7 +282,7 @@ func checkXattrs(t *testing.T, p *place) {
 // TestListedAttributesStayOnThisMachine checks the statement A12.
 func TestListedAttributesStayOnThisMachine(t *testing.T) {
 	t.Parallel()
-	m := harness.NewMount(t, harness.NewStore(t, harness.MinIO), "--attributes", "listed")
+	m := harness.NewMount(t, harness.NewStore(t, harness.InsteadOf(harness.MinIO)), "--attributes", "listed")
 	f := m.Path("f")
 	if err := os.WriteFile(f, []byte("x"), 0o600); err != nil {
 		t.Fatal(err)
@@ -305,7 +305,7 @@ func TestListedAttributesStayOnThisMachine(t *testing.T) {
 // TestInodeNumbersAndDirectoryTimesStay checks the statements A9 and A13.
 func TestInodeNumbersAndDirectoryTimesStay(t *testing.T) {
 	t.Parallel()
-	m := harness.NewMount(t, harness.NewStore(t, harness.MinIO))
+	m := harness.NewMount(t, harness.NewStore(t, harness.InsteadOf(harness.MinIO)))
 	names := []string{"d", "d/f", "g", "empty"}
 	harness.Script(t, m.Dir, "mkdir d empty; echo >d/f; echo >g")
 	for _, name := range names {

@@ -92,8 +92,8 @@ func (s *store) refused(ctx context.Context, r request, said *refusal) error {
 			s.seen.Store(false)
 			why = fmt.Errorf("%w; %s", why, overhttp.IfDeleted)
 		}
-	case kind == provider.KindTooLarge && r.size > 0 && r.size <= s.caps.MaxPutSize:
-		kind = provider.KindQuota // Swift has one status for both
+	case kind == provider.KindTooLarge && r.size <= s.caps.MaxPutSize && !r.copiesAll():
+		kind = provider.KindQuota // Swift has one status for both, and one that is passed refuses even what is empty
 	case kind == provider.KindAuth:
 		why = fmt.Errorf("the token and one that was asked for anew are refused: %w", said)
 	}

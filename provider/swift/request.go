@@ -26,6 +26,11 @@ type request struct {
 	info      bool          // the cluster's own description, for which neither container nor token counts
 }
 
+// copiesAll reports whether the cluster is asked to copy an object of any size: not a range, which fits into a segment, nor a manifest.
+func (r request) copiesAll() bool {
+	return r.header.Get("X-Copy-From") != "" && r.header.Get("Range") == "" && !r.query.Has(paramManifest)
+}
+
 // answer is an answer of 2xx.
 type answer struct {
 	*http.Response

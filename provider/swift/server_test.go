@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -192,6 +193,50 @@ func TestAQuotaThatIsReached(t *testing.T) {
 	}
 	b.do(servers.SwiftRequest{Method: "POST", Container: b.container, Header: http.Header{"X-Remove-Container-Meta-Quota-Bytes": {"x"}}})
 	b.must("more", bytesOf('x', 900), nil)
+}
+
+// TestAQuotaThatIsPassed: such a one refuses what needs no room, too, and what the cluster would copy.
+func TestAQuotaThatIsPassed(t *testing.T) {
+	b := newBed(t)
+	ctx := t.Context()
+	content := bytesOf('a', smallLimit)
+	first := b.large("large", content, content)
+	up, err := b.NewUpload(ctx, "large", provider.UploadOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	part, err := up.CopyPart(ctx, 1, "large", provider.CopyPartOptions{Offset: 100, Length: 2000, IfVersion: first.Version})
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.must("small", bytesOf('x', 900), nil)
+	for _, container := range []string{b.container, b.container + segmentsSuffix} {
+		b.do(servers.SwiftRequest{Method: "POST", Container: container, Header: http.Header{"X-Container-Meta-Quota-Bytes": {"100"}}})
+	}
+	if err := b.srv.ForgetTokens(ctx); err != nil { // and what the proxy keeps of the containers' sizes
+		t.Fatal(err)
+	}
+	for what, do := range map[string]func() error{
+		"an empty object": func() error {
+			_, err := b.Put(ctx, "empty", bytes.NewReader(nil), 0, provider.PutOptions{})
+			return err
+		},
+		"a copy": func() error { _, err := b.Copy(ctx, "small", "copy", provider.CopyOptions{}); return err },
+		"a mode": func() error {
+			_, err := b.Copy(ctx, "large", "large", provider.CopyOptions{Metadata: provider.Metadata{provider.MetaMode: "33188"}})
+			return err
+		},
+		"an upload": func() error { _, err := b.NewUpload(ctx, "k", provider.UploadOptions{}); return err },
+		"a range that is copied": func() error {
+			_, err := up.Complete(ctx, []provider.Part{part}, provider.CompleteOptions{})
+			return err
+		},
+	} {
+		if err := do(); !provider.Is(err, provider.KindQuota) {
+			t.Errorf("%s: %v, want KindQuota", what, err)
+		}
+	}
+	b.wantContent("large", slices.Concat(content, content))
 }
 
 func TestTheClusterVerifiesABody(t *testing.T) {
