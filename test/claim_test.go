@@ -254,33 +254,37 @@ func TestSoakWhatAClaimCosts(t *testing.T) {
 	m := harness.PrepareMount(t, s)
 	idle, want := 10*time.Minute, 10
 	if !soak.Long() {
-		m.Env, idle, want = []string{"SHAREFS_TEST_CLAIM=2s,4s,6s"}, 10*time.Second, 5
+		m.Env, idle, want = []string{"SHAREFS_TEST_CLAIM=2s,20s,30s"}, 10*time.Second, 5
 		if settles(s) {
 			m.Env, idle, want = []string{"SHAREFS_TEST_CLAIM=4s,20s,30s"}, 20*time.Second, 5
 		}
 	}
 	// Who takes it lists and writes, and reads the claim that was there; and lists for a checkpoint. One who holds it writes.
 	// Where it settles they look once more: that is a LIST.
-	first, again, release := 3, 3, 2
+	first, again, release, each := 3, 3, 2, 1
+	renew := idle / time.Duration(want)
 	if settles(s) {
-		first, again, release, want = 4, 5, 4, 2*want
+		first, again, release, each, want = 4, 5, 4, 2, 2*want
 	}
+	renewals := func(since time.Time) int { return each * int(time.Since(since)/renew) } // on a slow machine
 	m.Patience = max(m.Patience, 2*idle)
 	mount := func(want int) {
 		t.Helper()
 		proxy.Reset()
+		began := time.Now()
 		if err := m.TryMount(); err != nil {
 			t.Fatal(err)
 		}
-		if n := proxy.Own().Total().Requests; n != want {
+		if n := proxy.Own().Total().Requests; n < want || n > want+renewals(began) {
 			t.Errorf("taking the claim took %d requests, want %d", n, want)
 		}
 	}
 	unmount := func() {
 		t.Helper()
 		proxy.Reset()
+		began := time.Now()
 		m.Unmount()
-		if counts, own := proxy.Counts(), proxy.Own(); counts.Total().Requests > 0 || own.Total().Requests > release {
+		if counts, own := proxy.Counts(), proxy.Own(); counts.Total().Requests > 0 || own.Total().Requests > release+renewals(began) {
 			t.Errorf("an unmount with nothing to store took %v and %v, want %d at most to release the claim", counts, own, release)
 		}
 	}
@@ -291,7 +295,7 @@ func TestSoakWhatAClaimCosts(t *testing.T) {
 	proxy.Reset()
 	time.Sleep(idle) // that nothing else is asked is the subject
 	counts, own := proxy.Counts(), proxy.Own()
-	if n := own.Total().Requests; n < want*4/5 || n > want || counts.Total().Requests > 0 {
+	if n := own.Total().Requests; n < want*3/5 || n > want || counts.Total().Requests > 0 {
 		t.Errorf("idle for %v: %v and %v, want %d renewals", idle, counts, own, want)
 	}
 	soak.Record(t, fmt.Sprintf("requests in %v without anything to do", idle), own.Total().Requests)

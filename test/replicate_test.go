@@ -150,7 +150,7 @@ func mustBeAlike(t *testing.T, want, got *harness.Mount) {
 	harness.MustEqual(t, "the copy", harness.ReadTree(t, want.Dir), harness.ReadTree(t, got.Dir))
 	for _, script := range []string{
 		`find . -mindepth 1 -printf '%p %M %U %G\n' | sort`,
-		`getfattr --absolute-names -Rhd -m '^user\.' -e hex .`,
+		`find . -mindepth 1 -print0 | sort -z | xargs -0 getfattr --absolute-names -hd -m '^user\.' -e hex`,
 	} {
 		if w, g := harness.Script(t, want.Dir, script), harness.Script(t, got.Dir, script); w != g {
 			t.Errorf("%s says\n%s\nand of the copy\n%s", script, w, g)
@@ -211,7 +211,7 @@ func TestACopyWhoseStoreIsTakenOverStops(t *testing.T) {
 	copySource(t, from.Dir, 60)
 	behind, proxy := to.Behind(t)
 	holdUp(proxy, servers.Put, 30)
-	times := "SHAREFS_TEST_CLAIM=1s,2s,3s"
+	times := "SHAREFS_TEST_CLAIM=1s,30s,40s"
 	c := startCopy(t, harness.NewUser(t, to).With(times), from, behind)
 	c.stuckAt(proxy)
 	m := harness.PrepareMount(t, to)

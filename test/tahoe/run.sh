@@ -11,6 +11,9 @@ mount -t proc proc "$root/proc"
 mount -t tmpfs tmpfs "$root/run"
 mount --rbind /dev "$root/dev"
 mount --rbind "$work" "$root/mnt"
-exec chroot "$root" env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/mnt TMPDIR=/mnt/tmp LC_ALL=C.UTF-8 PYTHONDONTWRITEBYTECODE=1 \
+cd "$root"
+pivot_root . . # over each other: then nothing that is mounted elsewhere is held here
+umount -l .
+exec env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/mnt TMPDIR=/mnt/tmp LC_ALL=C.UTF-8 PYTHONDONTWRITEBYTECODE=1 \
 	TAHOE_LAFS_HYPOTHESIS_PROFILE=ci \
 	sh -c 'cd /mnt && exec "$@"' sh "$@"
