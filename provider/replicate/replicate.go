@@ -50,9 +50,10 @@ type Options struct {
 
 	// Changed is told of each object that is copied or deleted, or would be, one at a time. It may be nil.
 	Changed func(c Change, o provider.Object)
-	// OnUpload and OnGone are those of package transfer, for the destination. They may be nil.
-	OnUpload func(key, id string) error
-	OnGone   func(id string)
+	// OnUpload is called before an upload in parts of a key is asked of the destination; an error ends it. OnGone is called when
+	// that one is surely completed or aborted: while there were fewer of these, the key may have uploads. They may be nil.
+	OnUpload func(key string) error
+	OnGone   func(key string)
 }
 
 // Change is what becomes of an object of the destination.
@@ -126,6 +127,12 @@ func New(src, dst provider.Provider, o Options) *Copier {
 	}
 	if o.Parallel <= 0 {
 		o.Parallel = DefaultParallel
+	}
+	if o.OnUpload == nil {
+		o.OnUpload = func(string) error { return nil }
+	}
+	if o.OnGone == nil {
+		o.OnGone = func(string) {}
 	}
 	c := &Copier{src: src, dst: dst, o: o, memory: semaphore.NewWeighted(o.Memory)}
 	c.removed = &remover{c: c}

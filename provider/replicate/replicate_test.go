@@ -9,6 +9,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"sharefs/provider"
+	"sharefs/provider/faulty"
 )
 
 func TestAllIsCarriedOverAndASecondRunChangesNothing(t *testing.T) {
@@ -145,17 +146,22 @@ func TestADryRunChangesNothingAndTellsAll(t *testing.T) {
 }
 
 func TestUploadsAreTold(t *testing.T) {
-	src, dst := store(), store()
-	fill(t, src)
-	began, gone := map[string]string{}, 0
-	run(t, src, dst, Options{Parallel: 1,
-		OnUpload: func(key, id string) error { began[id] = key; return nil },
-		OnGone: func(id string) {
-			if began[id] == "d/large" {
-				gone++
-			}
-		}})
-	if len(began) != 1 || gone != 1 {
-		t.Errorf("%v, %d gone", began, gone)
+	for lost, want := range map[bool][]string{false: {"began d/large", "gone d/large"}, true: {"began d/large"}} {
+		src, dst := store(), store()
+		fill(t, src)
+		faults := faulty.Options{}
+		if lost { // the answer with its id
+			faults.Rules = []faulty.Rule{{Ops: []string{"newupload"}, Effect: faulty.ApplyFail}}
+		}
+		var told []string
+		c := New(src, faulty.New(dst, faults), Options{Parallel: 1, PartSize: part,
+			OnUpload: func(key string) error { told = append(told, "began "+key); return nil },
+			OnGone:   func(key string) { told = append(told, "gone "+key) }})
+		if err := c.Run(t.Context()); (err != nil) != lost {
+			t.Error(err)
+		}
+		if diff := cmp.Diff(want, told); diff != "" {
+			t.Errorf("with the answer lost: %v: %s", lost, diff)
+		}
 	}
 }
