@@ -293,7 +293,7 @@ func quotaOfSwift(t *testing.T, swift *servers.SwiftServer) trouble {
 	return trouble{store: s, env: env, errno: syscall.EDQUOT,
 		begin: limit("X-Container-Meta-Quota-Bytes", "99000"),
 		mend:  limit("X-Remove-Container-Meta-Quota-Bytes", "x"),
-		says:  []string{"quota exceeded", "HTTP 413"},
+		says:  []string{"quota exceeded", "HTTP 413", "delete something in the store, or have its quota raised"},
 	}
 }
 

@@ -94,8 +94,11 @@ func Said(text string, status int, id string) string {
 	return fmt.Sprintf("%s (HTTP %d)", text, status)
 }
 
-// IfDeleted says what to do about a bucket or a container that is not there.
-const IfDeleted = "if it was deleted, restore it, or make a new one: what is staged here is stored then"
+// What to do about a bucket or a container that is not there, or is full.
+const (
+	IfDeleted = "if it was deleted, restore it, or make a new one: what is staged here is stored then"
+	IfFull    = "delete something in the store, or have its quota raised"
+)
 
 // RetryAfter reads the header of that name: seconds, or a date. 0 means that there is none.
 func RetryAfter(h http.Header, now time.Time) time.Duration {

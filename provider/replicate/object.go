@@ -3,6 +3,7 @@ package replicate
 import (
 	"context"
 	"errors"
+	"fmt"
 
 	"sharefs/provider"
 	"sharefs/provider/transfer"
@@ -60,7 +61,7 @@ func (c *Copier) copy(ctx context.Context, o provider.Object) (provider.Object, 
 			return copied, err
 		}
 	}
-	return o, errChanged
+	return o, fmt.Errorf("%w, %d times: copy again when nobody writes to it", errChanged, tries)
 }
 
 // same reports whether the destination has the object already.

@@ -101,7 +101,7 @@ type Copier struct {
 	src, dst provider.Provider
 	o        Options
 	memory   *semaphore.Weighted
-	removed  *remover
+	remover  *remover
 	last     bool // nothing is deleted any more: what is in the way now stays
 
 	stale    sync.Once // drops the checkpoints
@@ -135,7 +135,7 @@ func New(src, dst provider.Provider, o Options) *Copier {
 		o.OnGone = func(string) {}
 	}
 	c := &Copier{src: src, dst: dst, o: o, memory: semaphore.NewWeighted(o.Memory)}
-	c.removed = &remover{c: c}
+	c.remover = &remover{c: c}
 	return c
 }
 
@@ -194,21 +194,7 @@ func (c *Copier) pass(ctx context.Context) error {
 	g.Go(func() error { return c.count(ctx) })
 	g.Go(func() error {
 		defer close(work)
-		err := walk(ctx, c.src, c.dst, func(p pair) error {
-			if p.src == nil {
-				return c.removed.add(ctx, *p.dst)
-			}
-			select {
-			case work <- p:
-				return nil
-			case <-ctx.Done():
-				return ctx.Err()
-			}
-		})
-		if err != nil {
-			return err
-		}
-		return c.removed.finish(ctx)
+		return c.distribute(ctx, work)
 	})
 	for range c.o.Parallel {
 		g.Go(func() error {
@@ -221,6 +207,25 @@ func (c *Copier) pass(ctx context.Context) error {
 		})
 	}
 	return g.Wait()
+}
+
+// distribute walks through both stores: what the source has becomes work, what only the destination has is for the remover.
+func (c *Copier) distribute(ctx context.Context, work chan<- pair) error {
+	err := walk(ctx, c.src, c.dst, func(p pair) error {
+		if p.src == nil {
+			return c.remover.add(ctx, *p.dst)
+		}
+		select {
+		case work <- p:
+			return nil
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	})
+	if err != nil {
+		return err
+	}
+	return c.remover.finish(ctx)
 }
 
 // count finds out how much the source has, for who looks at the progress.

@@ -19,18 +19,18 @@ import (
 // access is how to log in: what the URL says, else the cloud of clouds.yaml that it or OS_CLOUD names, else the environment
 // as the command line clients read it (https://docs.openstack.org/python-swiftclient/latest/cli/, "Authentication").
 type access struct {
-	AuthURL, Version            string
-	User, UserID, Key           string
-	Project, ProjectID          string
-	UserDomain, UserDomainID    string
-	ProjectDomain, ProjectDomID string
-	AppID, AppName, AppSecret   string // an application credential
-	Token                       string
-	TrustID                     string
-	StorageURL                  string // instead of what the catalog says
-	Region, EndpointType        string
-	CACert                      string
-	proxy                       string
+	AuthURL, Version               string
+	User, UserID, Key              string
+	Project, ProjectID             string
+	UserDomain, UserDomainID       string
+	ProjectDomain, ProjectDomainID string
+	AppID, AppName, AppSecret      string // an application credential
+	Token                          string
+	TrustID                        string
+	StorageURL                     string // instead of what the catalog says
+	Region, EndpointType           string
+	CACert                         string
+	proxy                          string
 }
 
 // lookup finds a variable by its name; empty: there is none.
@@ -103,7 +103,7 @@ func fromEnvironment(env lookup, v1 bool) access {
 	a.User, a.UserID, a.Key = env("OS_USERNAME"), env("OS_USER_ID"), env("OS_PASSWORD")
 	a.Project, a.ProjectID = env.first("OS_PROJECT_NAME", "OS_TENANT_NAME"), env.first("OS_PROJECT_ID", "OS_TENANT_ID")
 	a.UserDomain, a.UserDomainID = env.first("OS_USER_DOMAIN_NAME", "OS_DEFAULT_DOMAIN"), env.first("OS_USER_DOMAIN_ID", "OS_DEFAULT_DOMAIN_ID")
-	a.ProjectDomain, a.ProjectDomID = env("OS_PROJECT_DOMAIN_NAME"), env("OS_PROJECT_DOMAIN_ID")
+	a.ProjectDomain, a.ProjectDomainID = env("OS_PROJECT_DOMAIN_NAME"), env("OS_PROJECT_DOMAIN_ID")
 	a.AppID, a.AppName, a.AppSecret = env("OS_APPLICATION_CREDENTIAL_ID"), env("OS_APPLICATION_CREDENTIAL_NAME"), env("OS_APPLICATION_CREDENTIAL_SECRET")
 	a.Token, a.TrustID = env.first("OS_AUTH_TOKEN", "OS_TOKEN"), env("OS_TRUST_ID")
 	return a
@@ -173,7 +173,7 @@ func (a access) account() string {
 		account, _, _ := strings.Cut(a.User, ":")
 		return account
 	}
-	return cmp.Or(a.ProjectID, strings.TrimPrefix(cmp.Or(a.ProjectDomain, a.ProjectDomID)+"/"+a.Project, "/"), a.AppID, a.AppName)
+	return cmp.Or(a.ProjectID, strings.TrimPrefix(cmp.Or(a.ProjectDomain, a.ProjectDomainID)+"/"+a.Project, "/"), a.AppID, a.AppName)
 }
 
 // connection is the client library's view of it.
@@ -182,7 +182,7 @@ func (a access) connection() *swift.Connection {
 	c := &swift.Connection{
 		AuthUrl: a.AuthURL, AuthVersion: version, UserName: a.User, UserId: a.UserID, ApiKey: a.Key,
 		Tenant: a.Project, TenantId: a.ProjectID, Domain: a.UserDomain, DomainId: a.UserDomainID,
-		TenantDomain: a.ProjectDomain, TenantDomainId: a.ProjectDomID,
+		TenantDomain: a.ProjectDomain, TenantDomainId: a.ProjectDomainID,
 		ApplicationCredentialId: a.AppID, ApplicationCredentialName: a.AppName, ApplicationCredentialSecret: a.AppSecret,
 		TrustId: a.TrustID, Region: a.Region, EndpointType: swift.EndpointType(a.EndpointType), UserAgent: "sharefs", Retries: 1,
 	}

@@ -92,10 +92,16 @@ func (s *store) refused(ctx context.Context, r request, said *refusal) error {
 			s.seen.Store(false)
 			why = fmt.Errorf("%w; %s", why, overhttp.IfDeleted)
 		}
+	case said.status == http.StatusConflict && (r.method == http.MethodGet || r.method == http.MethodHead):
+		kind = provider.KindUnavailable // it may just be replaced
+		why = fmt.Errorf("a segment of the large object is missing, or is not what it was: %w", said)
 	case kind == provider.KindTooLarge && r.size <= s.caps.MaxPutSize && !r.copiesAll():
 		kind = provider.KindQuota // Swift has one status for both, and one that is passed refuses even what is empty
 	case kind == provider.KindAuth:
 		why = fmt.Errorf("the token and one that was asked for anew are refused: %w", said)
+	}
+	if kind == provider.KindQuota {
+		why = fmt.Errorf("%w: %s", why, overhttp.IfFull)
 	}
 	return &provider.Error{Op: r.op, Key: r.key, Kind: kind, RetryAfter: overhttp.RetryAfter(said.header, time.Now()), Err: why,
 		Unanswered: overhttp.OfGateway(said.status)}

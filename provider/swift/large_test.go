@@ -241,4 +241,9 @@ func TestATruncatedObjectIsAnError(t *testing.T) {
 	if !provider.Is(err, provider.KindUnavailable) || !errors.Is(err, io.ErrUnexpectedEOF) {
 		t.Errorf("%v, want KindUnavailable and io.ErrUnexpectedEOF", err)
 	}
+	b.do(servers.SwiftRequest{Method: "DELETE", Container: b.container + segmentsSuffix, Key: b.segments()[0]})
+	_, err = b.read("k", provider.OpenOptions{})
+	if !provider.Is(err, provider.KindUnavailable) || !strings.Contains(err.Error(), "a segment of the large object is missing") {
+		t.Errorf("without its first segment: %v, want KindUnavailable, and why", err)
+	}
 }

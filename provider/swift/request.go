@@ -59,7 +59,7 @@ func (s *store) do(ctx context.Context, r request) (*answer, error) {
 			return &answer{res, grant.token}, nil
 		}
 		said := readRefusal(res)
-		if res.StatusCode != http.StatusUnauthorized || attempt > 1 || grant.fixed {
+		if res.StatusCode != http.StatusUnauthorized || attempt > 1 {
 			return nil, s.refused(ctx, r, said)
 		}
 		used = grant.token

@@ -146,7 +146,7 @@ func (u *upload) check(op string, number int) error {
 	return u.alive(op)
 }
 
-// alive reports that the upload has been completed or aborted.
+// alive fails when the upload has been completed or aborted.
 func (u *upload) alive(op string) error {
 	u.mu.Lock()
 	defer u.mu.Unlock()
