@@ -159,24 +159,29 @@ func described(path string) string {
 func TestSoakCallsAreAnsweredAsOnADisk(t *testing.T) {
 	t.Parallel()
 	steps := soak.Count(2000, 100_000)
-	soak.Record(t, "calls by four users", steps)
-	seed := soak.Seed(t)
-	m := harness.NewMount(t, harness.NewStore(t, harness.MinIO), "--allow-other", "--writeback", "50ms")
-	letOthersReach(t, m.Dir)
-	disk := t.TempDir()
-	letOthersReach(t, disk)
-	for _, dir := range []string{m.Dir, disk} {
-		if err := os.Chmod(dir, 0o777); err != nil {
-			t.Fatal(err)
-		}
-	}
-	done := make(chan error)
-	go func() {
-		runtime.LockOSThread() // it ends with the goroutine
-		done <- compareCalls(rand.New(rand.NewPCG(seed, 0)), steps, m.Dir, disk)
-	}()
-	if err := <-done; err != nil {
-		t.Error(err)
+	for _, kind := range harness.KindsOr(harness.MinIO) {
+		t.Run(string(kind), func(t *testing.T) {
+			t.Parallel()
+			seed := soak.Seed(t)
+			m := harness.NewMount(t, harness.NewStore(t, kind), "--allow-other", "--writeback", "50ms")
+			letOthersReach(t, m.Dir)
+			disk := t.TempDir()
+			letOthersReach(t, disk)
+			for _, dir := range []string{m.Dir, disk} {
+				if err := os.Chmod(dir, 0o777); err != nil {
+					t.Fatal(err)
+				}
+			}
+			done := make(chan error)
+			go func() {
+				runtime.LockOSThread() // it ends with the goroutine
+				done <- compareCalls(rand.New(rand.NewPCG(seed, 0)), steps, m.Dir, disk)
+			}()
+			if err := <-done; err != nil {
+				t.Error(err)
+			}
+			soak.Record(t, "calls by four users", steps)
+		})
 	}
 }
 

@@ -23,7 +23,7 @@ func TestSoakRandomAccessIsAsOnADisk(t *testing.T) {
 		m := harness.NewMount(t, s, "--writeback", "20ms")
 		r := rand.New(rand.NewPCG(soak.Seed(t), 0))
 		x := &exercise{r: r, path: m.Path("file"), limit: 300_000}
-		steps := soak.Count(300, 10_000)
+		steps := s.Kind.Count(300, 10_000)
 		for n := range steps {
 			if n == steps*2/3 {
 				x.limit = 10 << 20 // above what an upload copies to memory, and above a part

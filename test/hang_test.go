@@ -27,7 +27,7 @@ var stuck = []struct{ name, script string }{
 // TestAProcessThatWaitsForTheStoreCanBeKilled: whatever a process waits for, SIGINT and SIGKILL end it at once, and the mount goes on.
 func TestAProcessThatWaitsForTheStoreCanBeKilled(t *testing.T) {
 	t.Parallel()
-	s, proxy := harness.NewStore(t, harness.MinIO).Behind(t)
+	s, proxy := harness.NewStore(t, harness.InsteadOf(harness.MinIO)).Behind(t)
 	for _, name := range []string{"cold", "cold2", "cached", "known/file", "unknown/file", "unknown2/file", "unknown3/file"} {
 		s.Put(t, name, step{Seed: 1, Size: 300_000}.bytes(), nil)
 	}
@@ -105,7 +105,7 @@ func needNothing(t *testing.T, m *harness.Mount) {
 // they wait in the kernel, for the lock of the inode.)
 func TestWhoWaitsForAFileThatAnotherProcessWaitsWithCanBeKilled(t *testing.T) {
 	t.Parallel()
-	s, proxy := harness.NewStore(t, harness.MinIO).Behind(t)
+	s, proxy := harness.NewStore(t, harness.InsteadOf(harness.MinIO)).Behind(t)
 	s.Put(t, "cold", step{Seed: 1, Size: 300_000}.bytes(), nil)
 	m := harness.NewMount(t, s, "--io-timeout", "60s")
 	harness.Script(t, m.Dir, "stat cold >/dev/null")

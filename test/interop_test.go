@@ -17,9 +17,12 @@ import (
 	"sharefs/test/harness"
 )
 
-// onServers runs a test on a bucket of each server.
+// onServers runs a test on a bucket of each server, with objects as large as the other programs make them.
 func onServers(t *testing.T, test func(t *testing.T, s *harness.Store)) {
-	for _, kind := range []harness.Kind{harness.MinIO, harness.VersityGW} {
+	for _, kind := range harness.Served() {
+		if kind == harness.SwiftSmall {
+			kind = harness.Swift
+		}
 		t.Run(string(kind), func(t *testing.T) {
 			t.Parallel()
 			test(t, harness.NewStore(t, kind))
@@ -59,15 +62,20 @@ func withoutEmpty(tree harness.Tree) harness.Tree {
 	return used
 }
 
-// rclone runs rclone with the bucket as the remote "s3:".
+// rclone runs rclone with the bucket in the remote "other:", by the protocol that the mount speaks.
 func rclone(t *testing.T, s *harness.Store, args ...string) {
 	t.Helper()
-	harness.Run(t, "/", "env", append([]string{
-		"RCLONE_CONFIG=" + os.DevNull, "RCLONE_CONFIG_S3_TYPE=s3", "RCLONE_CONFIG_S3_PROVIDER=Other",
-		"RCLONE_CONFIG_S3_ENDPOINT=" + s.Server.Endpoint, "RCLONE_CONFIG_S3_REGION=" + s.Server.Region,
-		"RCLONE_CONFIG_S3_ACCESS_KEY_ID=" + s.Server.AccessKey, "RCLONE_CONFIG_S3_SECRET_ACCESS_KEY=" + s.Server.SecretKey,
-		"RCLONE_CONFIG_S3_FORCE_PATH_STYLE=true", "rclone", "--retries=1",
-	}, args...)...)
+	env := []string{"RCLONE_CONFIG=" + os.DevNull}
+	if s.Swift != nil {
+		env = append(env, "RCLONE_CONFIG_OTHER_TYPE=swift", "RCLONE_CONFIG_OTHER_AUTH="+s.Swift.Auth,
+			"RCLONE_CONFIG_OTHER_USER="+s.Swift.User, "RCLONE_CONFIG_OTHER_KEY="+s.Swift.Key)
+	} else {
+		env = append(env, "RCLONE_CONFIG_OTHER_TYPE=s3", "RCLONE_CONFIG_OTHER_PROVIDER=Other",
+			"RCLONE_CONFIG_OTHER_ENDPOINT="+s.Server.Endpoint, "RCLONE_CONFIG_OTHER_REGION="+s.Server.Region,
+			"RCLONE_CONFIG_OTHER_ACCESS_KEY_ID="+s.Server.AccessKey, "RCLONE_CONFIG_OTHER_SECRET_ACCESS_KEY="+s.Server.SecretKey,
+			"RCLONE_CONFIG_OTHER_FORCE_PATH_STYLE=true")
+	}
+	harness.Run(t, "/", "env", append(append(env, "rclone", "--retries=1"), args...)...)
 }
 
 func TestABucketFilledByRcloneIsReadable(t *testing.T) {
@@ -75,7 +83,7 @@ func TestABucketFilledByRcloneIsReadable(t *testing.T) {
 	source := sharedTree(t)
 	want := withoutEmpty(harness.ReadTree(t, source))
 	onServers(t, func(t *testing.T, s *harness.Store) {
-		rclone(t, s, "copy", source, "s3:"+s.Bucket+"/from rclone")
+		rclone(t, s, "copy", source, "other:"+s.Bucket+"/from rclone")
 		m := harness.NewMount(t, s)
 		harness.MustEqual(t, "the mount", want, harness.ReadTree(t, m.Path("from rclone")), harness.Modes)
 	})
@@ -90,9 +98,9 @@ func TestFilesWrittenThroughTheMountAreReadByRclone(t *testing.T) {
 		harness.Run(t, "/", "cp", "-a", source, m.Path("copy"))
 		m.Unmount()
 		out := t.TempDir()
-		rclone(t, s, "copy", "s3:"+s.Bucket+"/copy", out)
+		rclone(t, s, "copy", "other:"+s.Bucket+"/copy", out)
 		harness.MustEqual(t, "what rclone reads", want, withoutEmpty(harness.ReadTree(t, out)), harness.Modes)
-		rclone(t, s, "check", "--download", source, "s3:"+s.Bucket+"/copy")
+		rclone(t, s, "check", "--download", source, "other:"+s.Bucket+"/copy")
 	})
 }
 

@@ -18,10 +18,10 @@ const attributes = `find . -mindepth 1 -printf '%p %y %m %U %G %s %T@ %l\n' | LC
 // disk has the attributes of all files from the checkpoint.
 func TestSoakWhatIsKnownOfAStoreSurvivesARemount(t *testing.T) {
 	t.Parallel()
-	files := soak.Count(300, 10_000)
-	for _, kind := range []harness.Kind{harness.MinIO, harness.VersityGW} {
+	for _, kind := range harness.Served() {
 		t.Run(string(kind), func(t *testing.T) {
 			t.Parallel()
+			files := kind.Count(300, 10_000)
 			s, proxy := harness.NewStore(t, kind).Behind(t)
 			m := harness.NewMount(t, s)
 			furnish(t, m, files)
@@ -82,7 +82,7 @@ func firstDifference(got, want string) string {
 // TestWhatAnotherProgramChangedIsSeenAfterReconcile, and after a mount whose daemon was killed, without being asked for.
 func TestWhatAnotherProgramChangedIsSeenAfterReconcile(t *testing.T) {
 	t.Parallel()
-	s := harness.NewStore(t, harness.MinIO)
+	s := harness.NewStore(t, harness.InsteadOf(harness.MinIO))
 	m := harness.NewMount(t, s)
 	harness.Script(t, m.Dir, "mkdir d e; echo 1 >d/one; echo 2 >d/two; echo 3 >e/three; cat d/* e/*; sync d/one d/two e/three")
 	m.Flush()

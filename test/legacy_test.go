@@ -95,7 +95,7 @@ func again(t *testing.T, m *harness.Mount) {
 func TestAMailDeliveryAgentFillsAMaildir(t *testing.T) {
 	t.Parallel()
 	const messages = 20
-	s := harness.NewStore(t, harness.MinIO)
+	s := harness.NewStore(t, harness.InsteadOf(harness.MinIO))
 	m := harness.NewMount(t, s, "--allow-other")
 	dir := t.TempDir()
 	harness.Script(t, dir, `
@@ -175,7 +175,7 @@ func (d *daemon) ask(method, path string, body []byte, headers map[string]string
 // TestNginxServesAMount asks for whole files and ranges, and stores, moves and deletes some.
 func TestNginxServesAMount(t *testing.T) {
 	t.Parallel()
-	s := harness.NewStore(t, harness.MinIO)
+	s := harness.NewStore(t, harness.InsteadOf(harness.MinIO))
 	m := harness.NewMount(t, s)
 	big, put := step{Seed: 1, Size: 12<<20 + 5}.bytes(), step{Seed: 2, Size: 3 << 20}.bytes()
 	if err := os.WriteFile(m.Path("big"), big, 0o644); err != nil {
@@ -238,7 +238,7 @@ munge symlinks = no
 // TestAnRsyncDaemonKeepsItsModuleInAMount pushes a tree, pushes it again after changes, and pulls it.
 func TestAnRsyncDaemonKeepsItsModuleInAMount(t *testing.T) {
 	t.Parallel()
-	s := harness.NewStore(t, harness.MinIO)
+	s := harness.NewStore(t, harness.InsteadOf(harness.MinIO))
 	m := harness.NewMount(t, s)
 	source := sharedTree(t)
 	work := t.TempDir()
@@ -273,7 +273,7 @@ func TestAnRsyncDaemonKeepsItsModuleInAMount(t *testing.T) {
 // TestAGitServerKeepsItsRepositoriesInAMount pushes to a bare repository, collects its garbage, clones it and checks it.
 func TestAGitServerKeepsItsRepositoriesInAMount(t *testing.T) {
 	t.Parallel()
-	s := harness.NewStore(t, harness.MinIO)
+	s := harness.NewStore(t, harness.InsteadOf(harness.MinIO))
 	m := harness.NewMount(t, s)
 	serve := func() (*daemon, string) {
 		addr, port := freeAddr(t)

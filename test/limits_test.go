@@ -190,6 +190,14 @@ var storeStates = []struct {
 	{"away", fullStall, func(p *servers.ReverseProxy) error { return p.GoAway() }},
 }
 
+// answered is a time in which a store answers if it does: a Swift of one process takes seconds for ten requests at once.
+func answered(s *harness.Store) string {
+	if s.Swift != nil || s.Kind == harness.SwiftS3 {
+		return "1m"
+	}
+	return "5s"
+}
+
 // TestSoakASmallDiskTakesAllOrSaysItIsFull writes four times what the disk of the cache directory has.
 func TestSoakASmallDiskTakesAllOrSaysItIsFull(t *testing.T) {
 	t.Parallel()
@@ -198,8 +206,8 @@ func TestSoakASmallDiskTakesAllOrSaysItIsFull(t *testing.T) {
 			t.Run(load.name+", store "+state.name, func(t *testing.T) {
 				t.Parallel()
 				disk := harness.NewDisk(t, harness.Ext4, fillDisk)
-				s, proxy := harness.NewStore(t, harness.MinIO).Behind(t)
-				m := harness.NewMountOn(t, s, disk, "--stall-timeout", state.stall.String(), "--io-timeout", "5s", "--writeback", "100ms")
+				s, proxy := harness.NewStore(t, harness.InsteadOf(harness.MinIO)).Behind(t)
+				m := harness.NewMountOn(t, s, disk, "--stall-timeout", state.stall.String(), "--io-timeout", answered(s), "--writeback", "100ms")
 				if _, err := os.ReadDir(m.Dir); err != nil { // what is not known cannot be changed without the store
 					t.Fatal(err)
 				}
@@ -248,8 +256,8 @@ func TestADiskThatOthersHaveFilledStillStoresAndDeletes(t *testing.T) {
 		t.Run(string(kind), func(t *testing.T) {
 			t.Parallel()
 			disk := harness.NewDisk(t, kind, 48<<20)
-			s, proxy := harness.NewStore(t, harness.MinIO).Behind(t)
-			m := harness.NewMountOn(t, s, disk, "--stall-timeout", "1s", "--io-timeout", "5s", "--writeback", "100ms")
+			s, proxy := harness.NewStore(t, harness.InsteadOf(harness.MinIO)).Behind(t)
+			m := harness.NewMountOn(t, s, disk, "--stall-timeout", "1s", "--io-timeout", answered(s), "--writeback", "100ms")
 			w := &filler{t: t, m: m, r: rand.NewChaCha8([32]byte(fmt.Appendf(nil, "%032d", soak.Seed(t)))), files: map[string][]byte{}}
 			if _, err := os.ReadDir(m.Dir); err != nil {
 				t.Fatal(err)
@@ -346,8 +354,8 @@ func TestSoakASmallDiskWithRandomSizes(t *testing.T) {
 			dice := rand.New(r)
 			size := int64(24+dice.IntN(72)) << 20
 			disk := harness.NewDisk(t, kind, size)
-			s, proxy := harness.NewStore(t, harness.MinIO).Behind(t)
-			m := harness.NewMountOn(t, s, disk, "--stall-timeout", "1s", "--io-timeout", "3s", "--writeback", "100ms",
+			s, proxy := harness.NewStore(t, harness.InsteadOf(harness.MinIO)).Behind(t)
+			m := harness.NewMountOn(t, s, disk, "--stall-timeout", "1s", "--io-timeout", answered(s), "--writeback", "100ms",
 				"--stage-size", fmt.Sprint(16<<20+dice.Int64N(size)))
 			w := &filler{t: t, m: m, r: r, files: map[string][]byte{}}
 			if _, err := os.ReadDir(m.Dir); err != nil {

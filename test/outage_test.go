@@ -25,7 +25,7 @@ func TestSoakWorkGoesOnWhileTheStoreIsAway(t *testing.T) {
 	for _, way := range []string{"refuses connections", "does not answer"} {
 		t.Run(way, func(t *testing.T) {
 			t.Parallel()
-			s, proxy := harness.NewStore(t, harness.MinIO).Behind(t)
+			s, proxy := harness.NewStore(t, harness.InsteadOf(harness.MinIO)).Behind(t)
 			body := func(name string) []byte { return step{Seed: uint64(len(name)), Size: 300_000}.bytes() }
 			for _, name := range []string{"cached", "cold", "colder"} {
 				s.Put(t, name, body(name), nil)
@@ -134,7 +134,7 @@ func TestNothingHangsLongerThanTheTimeout(t *testing.T) {
 	for _, way := range []string{"refuses connections", "does not answer"} {
 		t.Run(way, func(t *testing.T) {
 			t.Parallel()
-			s, proxy := harness.NewStore(t, harness.MinIO).Behind(t)
+			s, proxy := harness.NewStore(t, harness.InsteadOf(harness.MinIO)).Behind(t)
 			s.Put(t, "cold", []byte("content"), nil)
 			s.Put(t, "unknown/cold", []byte("content"), nil)
 			m := harness.NewMount(t, s, "--io-timeout", timeout.String(), "--writeback", "100ms")

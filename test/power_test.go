@@ -36,7 +36,7 @@ var diskOptions = []string{"commit=60", "commit=1,nodelalloc", "commit=1,nodelal
 func TestSoakPowerFails(t *testing.T) {
 	t.Parallel()
 	harness.OnEach(t, func(t *testing.T, s *harness.Store) {
-		rounds := soak.Count(3, 67)
+		rounds := s.Kind.Count(3, 67)
 		p := newPowerKiller(t, s)
 		for n := range rounds {
 			p.round(n)

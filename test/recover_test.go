@@ -39,7 +39,10 @@ func TestAFileThatIsBeingUploadedSurvivesAKilledDaemon(t *testing.T) {
 	} {
 		t.Run(tc.what, func(t *testing.T) {
 			t.Parallel()
-			s, proxy := harness.NewStore(t, harness.MinIO).Behind(t)
+			s, proxy := harness.NewStore(t, harness.InsteadOf(harness.MinIO)).Behind(t)
+			if s.Kind == harness.SwiftSmall {
+				tc.kind = servers.PutPart // both: no object there may have so much
+			}
 			m := harness.NewMount(t, s, "--writeback", "100ms")
 			body := step{Seed: 1, Size: tc.size}.bytes()
 			if err := os.WriteFile(m.Path("big"), body, 0o644); err != nil {

@@ -16,15 +16,27 @@ import (
 	"sharefs/test/servers"
 )
 
-// TestAStoreThatRefusesLosesNothing lets every request fail in one way: who asks for the store gets the error, the rest of the
-// work goes on, status and log say what waits and why, and when the cause is mended all is stored without a remount.
-func TestAStoreThatRefusesLosesNothing(t *testing.T) {
-	t.Parallel()
-	for _, tc := range []struct {
-		refusal servers.Refusal
-		errno   syscall.Errno
-		says    string
-	}{
+// refused is one way of refusing, and what comes of it.
+type refused struct {
+	refusal servers.Refusal
+	errno   syscall.Errno
+	says    string
+}
+
+// refusalsOf are the ways in which a kind of store refuses everything. Swift has statuses and no codes: these are names. Its
+// quotas refuse only what needs room: see TestATroubledSwift.
+func refusalsOf(kind harness.Kind) []refused {
+	if kind == harness.Swift || kind == harness.SwiftSmall {
+		return []refused{
+			{servers.Refusal{Status: http.StatusForbidden, Code: "Forbidden"}, syscall.EACCES, "access denied"},
+			{servers.Refusal{Status: http.StatusInsufficientStorage, Code: "InsufficientStorage"}, syscall.EDQUOT, "quota exceeded"},
+			{servers.Refusal{Status: http.StatusUnauthorized, Code: "Unauthorized"}, syscall.EACCES, "not authenticated"},
+			{servers.Refusal{Status: http.StatusNotFound, Code: "NotFound"}, syscall.EIO, "no such store"},
+			{servers.Refusal{Status: 498, Code: "RateLimited"}, syscall.EIO, "throttled"},
+			{servers.Refusal{Status: http.StatusInternalServerError, Code: "InternalError"}, syscall.EIO, "unavailable"},
+		}
+	}
+	return []refused{
 		{servers.Refusal{Status: http.StatusForbidden, Code: "AccessDenied"}, syscall.EACCES, "access denied"},
 		{servers.Refusal{Status: http.StatusForbidden, Code: "QuotaExceeded"}, syscall.EDQUOT, "quota exceeded"},
 		{servers.Refusal{Status: http.StatusInsufficientStorage, Code: "XMinioStorageFull"}, syscall.EDQUOT, "quota exceeded"},
@@ -33,11 +45,22 @@ func TestAStoreThatRefusesLosesNothing(t *testing.T) {
 		{servers.Refusal{Status: http.StatusNotFound, Code: "NoSuchBucket"}, syscall.EIO, "no such store"},
 		{servers.Refusal{Status: http.StatusServiceUnavailable, Code: "SlowDown"}, syscall.EIO, "throttled"},
 		{servers.Refusal{Status: http.StatusInternalServerError, Code: "InternalError"}, syscall.EIO, "unavailable"},
-	} {
+	}
+}
+
+// TestAStoreThatRefusesLosesNothing lets every request fail in one way: who asks for the store gets the error, the rest of the
+// work goes on, status and log say what waits and why, and when the cause is mended all is stored without a remount.
+func TestAStoreThatRefusesLosesNothing(t *testing.T) {
+	t.Parallel()
+	kind := harness.InsteadOf(harness.MinIO)
+	for _, tc := range refusalsOf(kind) {
 		t.Run(tc.refusal.Code, func(t *testing.T) {
 			t.Parallel()
-			s, proxy := harness.NewStore(t, harness.MinIO).Behind(t)
-			const timeout = 2 * time.Second
+			s, proxy := harness.NewStore(t, kind).Behind(t)
+			timeout := 2 * time.Second
+			if s.Swift != nil {
+				timeout = 15 * time.Second // what it may take when it does answer
+			}
 			m := harness.NewMount(t, s, "--writeback", "100ms", "--io-timeout", timeout.String())
 			harness.Script(t, m.Dir, "mkdir d; echo old >d/old; echo gone >gone; echo moved >moved")
 			m.Flush()
@@ -106,7 +129,7 @@ func fsyncOf(name string) error {
 
 func TestAnFsyncThatWaitsEndsWithItsCaller(t *testing.T) {
 	t.Parallel()
-	s, proxy := harness.NewStore(t, harness.MinIO).Behind(t)
+	s, proxy := harness.NewStore(t, harness.InsteadOf(harness.MinIO)).Behind(t)
 	m := harness.NewMount(t, s, "--writeback", "1h", "--io-timeout", "5m")
 	if err := os.WriteFile(m.Path("f"), []byte("content"), 0o644); err != nil {
 		t.Fatal(err)

@@ -13,7 +13,7 @@ import (
 func TestAFileWrittenInStepsAndRenamedCostsAtMostTwoRequests(t *testing.T) {
 	t.Parallel()
 	const files, steps, size = 20, 10, 64 << 10
-	for _, kind := range []harness.Kind{harness.MinIO, harness.VersityGW} {
+	for _, kind := range harness.Served() {
 		t.Run(string(kind), func(t *testing.T) {
 			t.Parallel()
 			s, proxy := harness.NewStore(t, kind).Behind(t)

@@ -15,7 +15,7 @@ import (
 // says so, and the next mount has it.
 func TestScratchFilesStayOnThisDisk(t *testing.T) {
 	t.Parallel()
-	s := harness.NewStore(t, harness.MinIO)
+	s := harness.NewStore(t, harness.InsteadOf(harness.MinIO))
 	m := harness.NewMount(t, s, "--profile", "tahoe", "--writeback", "100ms")
 	harness.Script(t, m.Dir, "mkdir -p shares/incoming/aa; echo half >shares/incoming/aa/0; sync -d shares/incoming/aa/0")
 	m.Flush()
@@ -43,7 +43,7 @@ func TestScratchFilesStayOnThisDisk(t *testing.T) {
 // TestStateFilesAreLazy rewrites a crawler's state as Tahoe-LAFS does.
 func TestStateFilesAreLazy(t *testing.T) {
 	t.Parallel()
-	s, proxy := harness.NewStore(t, harness.MinIO).Behind(t)
+	s, proxy := harness.NewStore(t, harness.InsteadOf(harness.MinIO)).Behind(t)
 	m := harness.NewMount(t, s, "--profile", "tahoe", "--writeback", "50ms")
 	proxy.Reset()
 	for i := range 10 {

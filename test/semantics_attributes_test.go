@@ -93,7 +93,7 @@ var attributesSection = map[string]statement{
 		if st := lstat(t, p.path("link")); st.Mode != unix.S_IFLNK|0o777 || st.Uid != 4003 || st.Gid != 4004 || st.Mtim != stamp(6) {
 			t.Errorf("link came back as %+v", st)
 		}
-	}, see: []string{"fusefs/tree.TestAttributesComeBackOnANewMachine", "test.TestACopiedSourceTreeIsTheSameOnAnotherMachine"}},
+	}, see: []string{"fusefs/tree.TestAttributesComeBackOnANewMachine", "test.TestSoakACopiedSourceTreeIsTheSameOnAnotherMachine"}},
 	"A6": {do: checkTimes},
 	"A7": {do: func(t *testing.T, p *place) {
 		setTimes(t, p.write(t, "f", "content"), stamp(1_000_000), stamp(2_000_000))
@@ -282,7 +282,7 @@ func checkXattrs(t *testing.T, p *place) {
 // TestListedAttributesStayOnThisMachine checks the statement A12.
 func TestListedAttributesStayOnThisMachine(t *testing.T) {
 	t.Parallel()
-	m := harness.NewMount(t, harness.NewStore(t, harness.MinIO), "--attributes", "listed")
+	m := harness.NewMount(t, harness.NewStore(t, harness.InsteadOf(harness.MinIO)), "--attributes", "listed")
 	f := m.Path("f")
 	if err := os.WriteFile(f, []byte("x"), 0o600); err != nil {
 		t.Fatal(err)
@@ -305,7 +305,7 @@ func TestListedAttributesStayOnThisMachine(t *testing.T) {
 // TestInodeNumbersAndDirectoryTimesStay checks the statements A9 and A13.
 func TestInodeNumbersAndDirectoryTimesStay(t *testing.T) {
 	t.Parallel()
-	m := harness.NewMount(t, harness.NewStore(t, harness.MinIO))
+	m := harness.NewMount(t, harness.NewStore(t, harness.InsteadOf(harness.MinIO)))
 	names := []string{"d", "d/f", "g", "empty"}
 	harness.Script(t, m.Dir, "mkdir d empty; echo >d/f; echo >g")
 	for _, name := range names {

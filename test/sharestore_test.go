@@ -168,7 +168,7 @@ func (n shareNode) shareFloors(now *time.Time) []floor {
 // TestTheShareStoreCostsItsFloors counts at the server what the share store does through a mount.
 func TestTheShareStoreCostsItsFloors(t *testing.T) {
 	t.Parallel()
-	s, proxy := harness.NewStore(t, harness.MinIO).Behind(t)
+	s, proxy := harness.NewStore(t, harness.InsteadOf(harness.MinIO)).Behind(t)
 	m := harness.NewMount(t, s, "--profile", "tahoe", "--writeback", "1m") // so that only flush stores
 	now := leaseTime
 	n := shareNode{&node{t: t, m: m, proxy: proxy}, openShares(t, m.Dir, &now)}
@@ -182,7 +182,7 @@ func TestTheShareStoreCostsItsFloors(t *testing.T) {
 // container of the first version for each object. It is mounted and served, and what comes of it is as on a disk.
 func TestABucketOfPlainContainersIsServed(t *testing.T) {
 	t.Parallel()
-	store := harness.NewStore(t, harness.MinIO)
+	store := harness.NewStore(t, harness.InsteadOf(harness.MinIO))
 	disk := t.TempDir()
 	golden := "../storage/testdata/tahoe-1.20/containers"
 	for n, name := range []string{"immutable-v1.1", "mutable-v1.3"} {

@@ -64,7 +64,7 @@ func checkCount(t *testing.T, m *harness.Mount, when string, bytes, files, dirs 
 // TestDfIsExact stores, overwrites, renames, deletes and crashes.
 func TestDfIsExact(t *testing.T) {
 	t.Parallel()
-	for _, kind := range []harness.Kind{harness.File, harness.MinIO} {
+	for _, kind := range harness.KindsOr(harness.File, harness.MinIO) {
 		t.Run(string(kind), func(t *testing.T) {
 			t.Parallel()
 			m := harness.NewMount(t, harness.NewStore(t, kind), "--capacity", fmt.Sprint(capacity), "--writeback", "100ms")
@@ -134,7 +134,7 @@ func crashWhileWriting(t *testing.T, m *harness.Mount) {
 // TestAWriteBeyondCapacityFails fills the store up, in every way that makes a file longer.
 func TestAWriteBeyondCapacityFails(t *testing.T) {
 	t.Parallel()
-	m := harness.NewMount(t, harness.NewStore(t, harness.MinIO), "--capacity", fmt.Sprint(capacity))
+	m := harness.NewMount(t, harness.NewStore(t, harness.InsteadOf(harness.MinIO)), "--capacity", fmt.Sprint(capacity))
 	const whole = capacity / 4096 * 4096
 	f, err := os.Create(m.Path("f"))
 	if err != nil {

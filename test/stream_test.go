@@ -7,8 +7,6 @@ import (
 	"os"
 	"testing"
 
-	"github.com/aws/aws-sdk-go-v2/service/s3"
-
 	"sharefs/fusefs/failpoint"
 	"sharefs/test/harness"
 	"sharefs/test/servers"
@@ -132,21 +130,21 @@ func (x *streamed) stored() {
 
 func (x *streamed) nothingElse() {
 	x.t.Helper()
-	prefix := ".sharefs/open/"
-	out, err := x.s.Server.Client().ListObjectsV2(x.t.Context(), &s3.ListObjectsV2Input{Bucket: &x.s.Bucket, Prefix: &prefix})
-	x.check(err)
-	if len(out.Contents) > 0 {
-		x.t.Errorf("%d objects are left below %s", len(out.Contents), prefix)
+	if left := x.s.KeysBelow(x.t, spilled); len(left) > 0 {
+		x.t.Errorf("the bucket has %q", left)
 	}
-	if left := uploadsIn(x.t, x.s, "streamed"); left > 0 {
+	if left := x.s.Uploads(x.t, "streamed"); left > 0 {
 		x.t.Errorf("%d uploads are left", left)
 	}
 }
 
+// spilled is where ranges of files lie that are not stored yet.
+const spilled = ".sharefs/open/"
+
 // TestAFileLargerThanTheStageGoesThroughWhileItIsWritten, and is read and changed before it is closed.
 func TestAFileLargerThanTheStageGoesThroughWhileItIsWritten(t *testing.T) {
 	t.Parallel()
-	for _, kind := range []harness.Kind{harness.MinIO, harness.VersityGW} {
+	for _, kind := range harness.Served() {
 		t.Run(string(kind), func(t *testing.T) {
 			t.Parallel()
 			x := newStreamed(t, kind)
@@ -174,7 +172,7 @@ func TestAFileLargerThanTheStageGoesThroughWhileItIsWritten(t *testing.T) {
 // TestAFileLargerThanTheStageSurvivesAKilledDaemon while it is written, and grows on.
 func TestAFileLargerThanTheStageSurvivesAKilledDaemon(t *testing.T) {
 	t.Parallel()
-	x := newStreamed(t, harness.MinIO)
+	x := newStreamed(t, harness.InsteadOf(harness.MinIO))
 	for _, size := range []int{45 * mib, 70 * mib, streamSize} {
 		x.fill(size)
 		x.patch(5*mib+3, 1000)
@@ -196,7 +194,7 @@ func TestSoakAFileLargerThanTheStageSurvivesAKillAtEveryStep(t *testing.T) {
 		for n := range soak.Count(1, 12) {
 			t.Run(fmt.Sprintf("%s#%d", point, 2*n+3), func(t *testing.T) {
 				t.Parallel()
-				x := prepareStreamed(t, harness.MinIO)
+				x := prepareStreamed(t, harness.InsteadOf(harness.MinIO))
 				x.m.Env = []string{failpoint.EnvKill + "=" + fmt.Sprintf("%s#%d", point, 2*n+3)}
 				x.check(x.m.TryMount())
 				x.m.Env = nil
@@ -236,7 +234,7 @@ func (x *streamed) rewrite() {
 // TestAFileLargerThanTheStageMayBeWrittenAtRandom.
 func TestAFileLargerThanTheStageMayBeWrittenAtRandom(t *testing.T) {
 	t.Parallel()
-	x := newStreamed(t, harness.VersityGW)
+	x := newStreamed(t, harness.InsteadOf(harness.VersityGW))
 	x.want = make([]byte, 64*mib)
 	x.check(x.f.Truncate(int64(len(x.want))))
 	r := rand.New(rand.NewPCG(soak.Seed(t), 0))
@@ -257,7 +255,7 @@ func TestAFileLargerThanTheStageCanBeSyncedCutAndRemoved(t *testing.T) {
 	t.Parallel()
 	t.Run("fsync", func(t *testing.T) {
 		t.Parallel()
-		x := newStreamed(t, harness.MinIO)
+		x := newStreamed(t, harness.InsteadOf(harness.MinIO))
 		x.fill(60 * mib)
 		x.check(x.f.Sync())
 		if got := x.s.Object(t, "streamed").Body; !bytes.Equal(got, x.want) {
@@ -271,7 +269,7 @@ func TestAFileLargerThanTheStageCanBeSyncedCutAndRemoved(t *testing.T) {
 	})
 	t.Run("cut", func(t *testing.T) {
 		t.Parallel()
-		x := newStreamed(t, harness.MinIO)
+		x := newStreamed(t, harness.InsteadOf(harness.MinIO))
 		x.fill(60 * mib)
 		x.want = x.want[:33*mib+77]
 		x.check(x.f.Truncate(int64(len(x.want))))
@@ -283,18 +281,14 @@ func TestAFileLargerThanTheStageCanBeSyncedCutAndRemoved(t *testing.T) {
 	})
 	t.Run("unlink", func(t *testing.T) {
 		t.Parallel()
-		x := newStreamed(t, harness.MinIO)
+		x := newStreamed(t, harness.InsteadOf(harness.MinIO))
 		x.fill(60 * mib)
 		x.check(os.Remove(x.m.Path("streamed")))
 		x.readBack(0, 10*mib)
 		x.fill(75 * mib)
 		x.check(x.f.Close())
 		x.m.Flush()
-		await(t, "the end of what was spilled", func() bool {
-			prefix := ".sharefs/open/"
-			out, err := x.s.Server.Client().ListObjectsV2(t.Context(), &s3.ListObjectsV2Input{Bucket: &x.s.Bucket, Prefix: &prefix})
-			return err == nil && len(out.Contents) == 0
-		})
+		await(t, "the end of what was spilled", func() bool { return len(x.s.KeysBelow(t, spilled)) == 0 })
 		x.unseen()
 	})
 }

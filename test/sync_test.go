@@ -59,7 +59,7 @@ func TestWithCommitSyncTheStoreHasItWhenTheCallReturns(t *testing.T) {
 // version of it.
 func TestWithCommitSyncAnOpenFileGoesWithItsClose(t *testing.T) {
 	t.Parallel()
-	s := harness.NewStore(t, harness.MinIO)
+	s := harness.NewStore(t, harness.InsteadOf(harness.MinIO))
 	m := harness.NewMount(t, s, "--commit", "sync", "--writeback", "1h")
 	f, err := os.Create(m.Path("f"))
 	if err != nil {
@@ -94,7 +94,7 @@ func TestWithCommitSyncAnOpenFileGoesWithItsClose(t *testing.T) {
 // mount at once and stored later.
 func TestWithCommitSyncTheErrorOfStoringIsTheCalls(t *testing.T) {
 	t.Parallel()
-	s, proxy := harness.NewStore(t, harness.MinIO).Behind(t)
+	s, proxy := harness.NewStore(t, harness.InsteadOf(harness.MinIO)).Behind(t)
 	m := harness.NewMount(t, s, "--commit", "sync", "--writeback", "1h", "--io-timeout", "5s")
 	harness.Script(t, m.Dir, "mkdir old; echo a >a; echo b >b; echo c >c; ls -l nothing made link 2>/dev/null || true; stat a b c old >/dev/null")
 	proxy.Deny(servers.Refusal{Status: http.StatusForbidden, Code: "AccessDenied"})

@@ -145,7 +145,10 @@ func (c *copying) run(ctx context.Context) (p replicate.Progress, ended, err err
 	}
 	options.OnUpload, options.OnGone = held.state.Began, held.state.Gone
 	p, ended = c.replicate(ctx, held.Fence(c.dst), options)
-	if ended != nil && held.Lost() {
+	switch {
+	case ended == nil:
+		ended = held.abortUploads(ctx, c)
+	case held.Lost():
 		ended = fmt.Errorf("%s has taken it over", held.State().Holder.Holder())
 	}
 	held.release(c.log)

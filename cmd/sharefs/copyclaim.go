@@ -81,14 +81,21 @@ func (c *copying) claimError(err error) error {
 		c.dst, held.Holder.Holder(), held.Holder.Renewed.Local().Format(time.DateTime), held.Watched)
 }
 
-// abortUploads ends the uploads in parts that a killed copy has left.
+// abortUploads ends the uploads in parts that a killed copy, or a request without an answer, has left: all of their keys, for the
+// store has one writer.
 func (h *heldStore) abortUploads(ctx context.Context, c *copying) error {
 	dst := h.Fence(c.dst)
-	for id, key := range h.state.Uploads() {
-		if err := dst.AbortUpload(ctx, key, id); err != nil {
-			return fmt.Errorf("ending the upload of %q that an earlier copy has left: %w", key, err)
+	for _, key := range h.state.Uploads() {
+		list, err := dst.ListUploads(ctx, key)
+		for _, u := range list {
+			if u.Key == key && err == nil {
+				err = dst.AbortUpload(ctx, key, u.ID)
+			}
 		}
-		h.state.Gone(id)
+		if err != nil {
+			return fmt.Errorf("ending the uploads of %q that were left: %w", key, err)
+		}
+		h.state.Forget(key)
 	}
 	return nil
 }

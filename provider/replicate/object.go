@@ -3,6 +3,7 @@ package replicate
 import (
 	"context"
 	"errors"
+	"fmt"
 
 	"sharefs/provider"
 	"sharefs/provider/transfer"
@@ -60,7 +61,7 @@ func (c *Copier) copy(ctx context.Context, o provider.Object) (provider.Object, 
 			return copied, err
 		}
 	}
-	return o, errChanged
+	return o, fmt.Errorf("%w, %d times: copy again when nobody writes to it", errChanged, tries)
 }
 
 // same reports whether the destination has the object already.
@@ -101,16 +102,10 @@ func (c *Copier) copyOnce(ctx context.Context, o provider.Object) (provider.Obje
 		return o, err
 	}
 	stored, err := transfer.PutFetched(ctx, c.dst, o.Key, r.o.Size, r.fetch, transfer.Options{
-		Metadata: md, ContentType: r.o.ContentType, PartSize: c.o.PartSize, OnUpload: c.onUpload(o.Key), OnGone: c.o.OnGone})
+		Metadata: md, ContentType: r.o.ContentType, PartSize: c.o.PartSize,
+		BeforeUpload: func() error { return c.o.OnUpload(o.Key) }, OnGone: func(string) { c.o.OnGone(o.Key) }})
 	if err == nil && c.o.VerifyRead {
 		err = r.compare(ctx, stored)
 	}
 	return r.o, err
-}
-
-func (c *Copier) onUpload(key string) func(string) error {
-	if c.o.OnUpload == nil {
-		return nil
-	}
-	return func(id string) error { return c.o.OnUpload(key, id) }
 }

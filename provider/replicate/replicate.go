@@ -50,9 +50,10 @@ type Options struct {
 
 	// Changed is told of each object that is copied or deleted, or would be, one at a time. It may be nil.
 	Changed func(c Change, o provider.Object)
-	// OnUpload and OnGone are those of package transfer, for the destination. They may be nil.
-	OnUpload func(key, id string) error
-	OnGone   func(id string)
+	// OnUpload is called before an upload in parts of a key is asked of the destination; an error ends it. OnGone is called when
+	// that one is surely completed or aborted: while there were fewer of these, the key may have uploads. They may be nil.
+	OnUpload func(key string) error
+	OnGone   func(key string)
 }
 
 // Change is what becomes of an object of the destination.
@@ -100,7 +101,7 @@ type Copier struct {
 	src, dst provider.Provider
 	o        Options
 	memory   *semaphore.Weighted
-	removed  *remover
+	remover  *remover
 	last     bool // nothing is deleted any more: what is in the way now stays
 
 	stale    sync.Once // drops the checkpoints
@@ -127,8 +128,14 @@ func New(src, dst provider.Provider, o Options) *Copier {
 	if o.Parallel <= 0 {
 		o.Parallel = DefaultParallel
 	}
+	if o.OnUpload == nil {
+		o.OnUpload = func(string) error { return nil }
+	}
+	if o.OnGone == nil {
+		o.OnGone = func(string) {}
+	}
 	c := &Copier{src: src, dst: dst, o: o, memory: semaphore.NewWeighted(o.Memory)}
-	c.removed = &remover{c: c}
+	c.remover = &remover{c: c}
 	return c
 }
 
@@ -187,21 +194,7 @@ func (c *Copier) pass(ctx context.Context) error {
 	g.Go(func() error { return c.count(ctx) })
 	g.Go(func() error {
 		defer close(work)
-		err := walk(ctx, c.src, c.dst, func(p pair) error {
-			if p.src == nil {
-				return c.removed.add(ctx, *p.dst)
-			}
-			select {
-			case work <- p:
-				return nil
-			case <-ctx.Done():
-				return ctx.Err()
-			}
-		})
-		if err != nil {
-			return err
-		}
-		return c.removed.finish(ctx)
+		return c.distribute(ctx, work)
 	})
 	for range c.o.Parallel {
 		g.Go(func() error {
@@ -214,6 +207,25 @@ func (c *Copier) pass(ctx context.Context) error {
 		})
 	}
 	return g.Wait()
+}
+
+// distribute walks through both stores: what the source has becomes work, what only the destination has is for the remover.
+func (c *Copier) distribute(ctx context.Context, work chan<- pair) error {
+	err := walk(ctx, c.src, c.dst, func(p pair) error {
+		if p.src == nil {
+			return c.remover.add(ctx, *p.dst)
+		}
+		select {
+		case work <- p:
+			return nil
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	})
+	if err != nil {
+		return err
+	}
+	return c.remover.finish(ctx)
 }
 
 // count finds out how much the source has, for who looks at the progress.

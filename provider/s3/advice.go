@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"sharefs/provider"
+	"sharefs/provider/overhttp"
 )
 
 // advice says what an operator can do about an answer; empty where nothing but waiting helps. It stands behind the store's
@@ -26,7 +27,7 @@ func (a answer) advice() string {
 	case provider.KindDenied:
 		return "give these credentials the rights that docs/providers.md lists"
 	case provider.KindQuota:
-		return "delete something in the store, or have its quota raised"
+		return overhttp.IfFull
 	}
 	return ""
 }

@@ -3,7 +3,6 @@ package swift
 import (
 	"cmp"
 	"fmt"
-	"net/http"
 	"net/url"
 	"os"
 	"slices"
@@ -20,18 +19,18 @@ import (
 // access is how to log in: what the URL says, else the cloud of clouds.yaml that it or OS_CLOUD names, else the environment
 // as the command line clients read it (https://docs.openstack.org/python-swiftclient/latest/cli/, "Authentication").
 type access struct {
-	AuthURL, Version            string
-	User, UserID, Key           string
-	Project, ProjectID          string
-	UserDomain, UserDomainID    string
-	ProjectDomain, ProjectDomID string
-	AppID, AppName, AppSecret   string // an application credential
-	Token                       string
-	TrustID                     string
-	StorageURL                  string // instead of what the catalog says
-	Region, EndpointType        string
-	CACert                      string
-	proxy                       string
+	AuthURL, Version               string
+	User, UserID, Key              string
+	Project, ProjectID             string
+	UserDomain, UserDomainID       string
+	ProjectDomain, ProjectDomainID string
+	AppID, AppName, AppSecret      string // an application credential
+	Token                          string
+	TrustID                        string
+	StorageURL                     string // instead of what the catalog says
+	Region, EndpointType           string
+	CACert                         string
+	proxy                          string
 }
 
 // lookup finds a variable by its name; empty: there is none.
@@ -72,7 +71,7 @@ func (c Config) gather(env lookup) (access, error) {
 	if name := cmp.Or(c.Cloud, env("OS_CLOUD")); name != "" {
 		var err error
 		if a, err = fromClouds(name, env); err != nil {
-			return access{}, invalid("open", "", "%w", err)
+			return access{}, provider.Invalid("open", "", "%w", err)
 		}
 	}
 	for _, over := range []struct {
@@ -104,7 +103,7 @@ func fromEnvironment(env lookup, v1 bool) access {
 	a.User, a.UserID, a.Key = env("OS_USERNAME"), env("OS_USER_ID"), env("OS_PASSWORD")
 	a.Project, a.ProjectID = env.first("OS_PROJECT_NAME", "OS_TENANT_NAME"), env.first("OS_PROJECT_ID", "OS_TENANT_ID")
 	a.UserDomain, a.UserDomainID = env.first("OS_USER_DOMAIN_NAME", "OS_DEFAULT_DOMAIN"), env.first("OS_USER_DOMAIN_ID", "OS_DEFAULT_DOMAIN_ID")
-	a.ProjectDomain, a.ProjectDomID = env("OS_PROJECT_DOMAIN_NAME"), env("OS_PROJECT_DOMAIN_ID")
+	a.ProjectDomain, a.ProjectDomainID = env("OS_PROJECT_DOMAIN_NAME"), env("OS_PROJECT_DOMAIN_ID")
 	a.AppID, a.AppName, a.AppSecret = env("OS_APPLICATION_CREDENTIAL_ID"), env("OS_APPLICATION_CREDENTIAL_NAME"), env("OS_APPLICATION_CREDENTIAL_SECRET")
 	a.Token, a.TrustID = env.first("OS_AUTH_TOKEN", "OS_TOKEN"), env("OS_TRUST_ID")
 	return a
@@ -122,18 +121,18 @@ func (a *access) complete() error {
 		return nil
 	}
 	if a.AuthURL == "" {
-		return invalid("open", "", "no address to log in at: add ?auth=URL, or set OS_AUTH_URL (ST_AUTH for auth version 1)")
+		return provider.Invalid("open", "", "no address to log in at: add ?auth=URL, or set OS_AUTH_URL (ST_AUTH for auth version 1)")
 	}
 	u, err := url.Parse(a.AuthURL)
 	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.User != nil {
-		return invalid("open", "", "the address to log in at is not http://host:port/path or https://host:port/path") // it may hold a secret
+		return provider.Invalid("open", "", "the address to log in at is not http://host:port/path or https://host:port/path") // it may hold a secret
 	}
 	if a.Version == "" {
 		a.Version = a.guessVersion(u.Path)
 	}
 	switch {
 	case !slices.Contains([]string{"1", "2", "3"}, a.Version):
-		return invalid("open", "", "the auth version %q: want 1, 2 or 3", a.Version)
+		return provider.Invalid("open", "", "the auth version %q: want 1, 2 or 3", a.Version)
 	case a.Version == "3" && !strings.Contains(u.Path, "/v3"): // as OpenStack's own clients do
 		a.AuthURL = strings.TrimSuffix(a.AuthURL, "/") + "/v3"
 	}
@@ -174,7 +173,7 @@ func (a access) account() string {
 		account, _, _ := strings.Cut(a.User, ":")
 		return account
 	}
-	return cmp.Or(a.ProjectID, strings.TrimPrefix(cmp.Or(a.ProjectDomain, a.ProjectDomID)+"/"+a.Project, "/"), a.AppID, a.AppName)
+	return cmp.Or(a.ProjectID, strings.TrimPrefix(cmp.Or(a.ProjectDomain, a.ProjectDomainID)+"/"+a.Project, "/"), a.AppID, a.AppName)
 }
 
 // connection is the client library's view of it.
@@ -183,7 +182,7 @@ func (a access) connection() *swift.Connection {
 	c := &swift.Connection{
 		AuthUrl: a.AuthURL, AuthVersion: version, UserName: a.User, UserId: a.UserID, ApiKey: a.Key,
 		Tenant: a.Project, TenantId: a.ProjectID, Domain: a.UserDomain, DomainId: a.UserDomainID,
-		TenantDomain: a.ProjectDomain, TenantDomainId: a.ProjectDomID,
+		TenantDomain: a.ProjectDomain, TenantDomainId: a.ProjectDomainID,
 		ApplicationCredentialId: a.AppID, ApplicationCredentialName: a.AppName, ApplicationCredentialSecret: a.AppSecret,
 		TrustId: a.TrustID, Region: a.Region, EndpointType: swift.EndpointType(a.EndpointType), UserAgent: "sharefs", Retries: 1,
 	}
@@ -199,23 +198,20 @@ func (a access) noEndpoint() error {
 	if a.Region != "" {
 		where = "the region " + a.Region
 	}
-	return invalid("open", "", "the login went well, and %s has no object store (of the endpoint type %s) for this project: set region, or project", where, cmp.Or(a.EndpointType, "public"))
+	return provider.Invalid("open", "", "the login went well, and %s has no object store (of the endpoint type %s) for this project: set region, or project", where, cmp.Or(a.EndpointType, "public"))
 }
 
 // way returns how to reach the cluster.
 func (a access) way(timeout time.Duration) (overhttp.Options, error) {
-	o := overhttp.Options{Timeout: timeout}
-	if a.proxy != "" {
-		u, err := url.Parse(a.proxy)
-		if err != nil {
-			return o, invalid("open", "", "the proxy cannot be read: want http://host:port")
-		}
-		o.Proxy = http.ProxyURL(u)
+	proxy, err := overhttp.ProxyAt(a.proxy)
+	if err != nil {
+		return overhttp.Options{}, err
 	}
+	o := overhttp.Options{Timeout: timeout, Proxy: proxy}
 	if a.CACert != "" {
 		roots, err := overhttp.RootsWith(a.CACert)
 		if err != nil {
-			return o, invalid("open", "", "the certificates to trust: %w", err)
+			return o, provider.Invalid("open", "", "the certificates to trust: %w", err)
 		}
 		o.Roots = roots
 	}

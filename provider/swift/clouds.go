@@ -136,7 +136,7 @@ func (c cloud) access() (access, error) {
 		AuthURL: u.AuthURL, Version: c.Version, User: u.Username, UserID: u.UserID, Key: u.Password,
 		Project: cmp.Or(u.ProjectName, u.TenantName), ProjectID: cmp.Or(u.ProjectID, u.TenantID),
 		UserDomain: cmp.Or(u.UserDomain, u.Domain), UserDomainID: u.UserDomainID,
-		ProjectDomain: cmp.Or(u.ProjectDomain, u.Domain), ProjectDomID: u.ProjectDomainID,
+		ProjectDomain: cmp.Or(u.ProjectDomain, u.Domain), ProjectDomainID: u.ProjectDomainID,
 		AppID: u.AppID, AppName: u.AppName, AppSecret: u.AppSecret, Token: u.Token, TrustID: u.TrustID,
 		StorageURL: c.StorageURL, Region: c.Region, EndpointType: strings.TrimSuffix(cmp.Or(c.Interface, c.EndpointType), "URL"), CACert: c.CACert,
 	}

@@ -22,7 +22,7 @@ func (s *store) Delete(ctx context.Context, opts provider.DeleteOptions, keys ..
 		return ctx.Err()
 	}
 	if opts.IfVersion != "" {
-		return unsupported(op, keys[0], "Swift does not check the version of what it deletes")
+		return provider.Unsupported(op, keys[0], "Swift does not check the version of what it deletes")
 	}
 	var old []*remains
 	for _, key := range keys {
@@ -69,9 +69,10 @@ func (s *store) deleteFrom(ctx context.Context, container string, names []string
 		bad, token, err := s.deleteBatch(ctx, container, chunk)
 		if err == nil && token != "" && len(bad) > 0 && bad[0].Kind == provider.KindAuth {
 			// The token is looked at for each name, not for the request: what do does for others is done here.
-			if _, err = s.session.token(ctx, token); err == nil {
-				bad, _, err = s.deleteBatch(ctx, container, chunk)
+			if _, err := s.session.token(ctx, token); err != nil {
+				return loginFailed(ctx, "delete", err)
 			}
+			bad, _, err = s.deleteBatch(ctx, container, chunk)
 		}
 		if err != nil {
 			return err

@@ -136,10 +136,11 @@ func TestAnUploadIsNobodysRest(t *testing.T) {
 	other := b.Provider
 	b.reopen() // another process replaces the object meanwhile
 	b.must("k", bytesOf('c', 10), nil)
-	b.wantSegments(2, "the upload's segment and what stands for it")
+	b.wantSegments(3, "the upload's segment and what stands for it, and what the object had")
 	if _, err := up.Complete(t.Context(), parts, provider.CompleteOptions{}); err != nil {
 		t.Fatal(err)
 	}
+	b.wantSegments(1, "the upload's segment")
 	b.wantContent("k", bytesOf('b', 2000))
 	b.Provider = other
 	b.wantContent("k", bytesOf('b', 2000))
@@ -239,5 +240,10 @@ func TestATruncatedObjectIsAnError(t *testing.T) {
 	_, err := b.read("k", provider.OpenOptions{})
 	if !provider.Is(err, provider.KindUnavailable) || !errors.Is(err, io.ErrUnexpectedEOF) {
 		t.Errorf("%v, want KindUnavailable and io.ErrUnexpectedEOF", err)
+	}
+	b.do(servers.SwiftRequest{Method: "DELETE", Container: b.container + segmentsSuffix, Key: b.segments()[0]})
+	_, err = b.read("k", provider.OpenOptions{})
+	if !provider.Is(err, provider.KindUnavailable) || !strings.Contains(err.Error(), "a segment of the large object is missing") {
+		t.Errorf("without its first segment: %v, want KindUnavailable, and why", err)
 	}
 }

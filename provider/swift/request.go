@@ -26,6 +26,11 @@ type request struct {
 	info      bool          // the cluster's own description, for which neither container nor token counts
 }
 
+// copiesAll reports whether the cluster is asked to copy an object of any size: not a range, which fits into a segment, nor a manifest.
+func (r request) copiesAll() bool {
+	return r.header.Get("X-Copy-From") != "" && r.header.Get("Range") == "" && !r.query.Has(paramManifest)
+}
+
 // answer is an answer of 2xx.
 type answer struct {
 	*http.Response
@@ -54,7 +59,7 @@ func (s *store) do(ctx context.Context, r request) (*answer, error) {
 			return &answer{res, grant.token}, nil
 		}
 		said := readRefusal(res)
-		if res.StatusCode != http.StatusUnauthorized || attempt > 1 || grant.fixed {
+		if res.StatusCode != http.StatusUnauthorized || attempt > 1 {
 			return nil, s.refused(ctx, r, said)
 		}
 		used = grant.token
@@ -138,5 +143,5 @@ func (s *store) unanswered(ctx context.Context, r request, err error) error {
 	if !errors.As(err, &unsent) {
 		return &provider.Error{Op: r.op, Key: r.key, Kind: provider.KindOther, Err: overhttp.HideContext(err)}
 	}
-	return &provider.Error{Op: r.op, Key: r.key, Kind: provider.KindUnavailable, Unanswered: !overhttp.Refused(err), Err: overhttp.Cause(err)}
+	return overhttp.NoAnswer(r.op, r.key, err)
 }

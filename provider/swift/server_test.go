@@ -6,11 +6,13 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
 
 	"sharefs/provider"
+	"sharefs/provider/providertest"
 	"sharefs/test/servers"
 )
 
@@ -193,31 +195,54 @@ func TestAQuotaThatIsReached(t *testing.T) {
 	b.must("more", bytesOf('x', 900), nil)
 }
 
-// fickle is a body that has other bytes when it is read again.
-type fickle struct {
-	*bytes.Reader
-	reads int
-}
-
-func (f *fickle) Seek(offset int64, whence int) (int64, error) {
-	if whence == io.SeekStart {
-		f.reads++
+// TestAQuotaThatIsPassed: such a one refuses what needs no room, too, and what the cluster would copy.
+func TestAQuotaThatIsPassed(t *testing.T) {
+	b := newBed(t)
+	ctx := t.Context()
+	content := bytesOf('a', smallLimit)
+	first := b.large("large", content, content)
+	up, err := b.NewUpload(ctx, "large", provider.UploadOptions{})
+	if err != nil {
+		t.Fatal(err)
 	}
-	return f.Reader.Seek(offset, whence)
-}
-
-func (f *fickle) Read(p []byte) (int, error) {
-	n, err := f.Reader.Read(p)
-	if f.reads > 0 && n > 0 {
-		p[0] ^= 1
+	part, err := up.CopyPart(ctx, 1, "large", provider.CopyPartOptions{Offset: 100, Length: 2000, IfVersion: first.Version})
+	if err != nil {
+		t.Fatal(err)
 	}
-	return n, err
+	b.must("small", bytesOf('x', 900), nil)
+	for _, container := range []string{b.container, b.container + segmentsSuffix} {
+		b.do(servers.SwiftRequest{Method: "POST", Container: container, Header: http.Header{"X-Container-Meta-Quota-Bytes": {"100"}}})
+	}
+	if err := b.srv.ForgetTokens(ctx); err != nil { // and what the proxy keeps of the containers' sizes
+		t.Fatal(err)
+	}
+	for what, do := range map[string]func() error{
+		"an empty object": func() error {
+			_, err := b.Put(ctx, "empty", bytes.NewReader(nil), 0, provider.PutOptions{})
+			return err
+		},
+		"a copy": func() error { _, err := b.Copy(ctx, "small", "copy", provider.CopyOptions{}); return err },
+		"a mode": func() error {
+			_, err := b.Copy(ctx, "large", "large", provider.CopyOptions{Metadata: provider.Metadata{provider.MetaMode: "33188"}})
+			return err
+		},
+		"an upload": func() error { _, err := b.NewUpload(ctx, "k", provider.UploadOptions{}); return err },
+		"a range that is copied": func() error {
+			_, err := up.Complete(ctx, []provider.Part{part}, provider.CompleteOptions{})
+			return err
+		},
+	} {
+		if err := do(); !provider.Is(err, provider.KindQuota) {
+			t.Errorf("%s: %v, want KindQuota", what, err)
+		}
+	}
+	b.wantContent("large", slices.Concat(content, content))
 }
 
 func TestTheClusterVerifiesABody(t *testing.T) {
 	b := newBed(t)
 	data := bytesOf('x', 100_000)
-	_, err := b.Put(t.Context(), "k", &fickle{Reader: bytes.NewReader(data)}, 100_000, provider.PutOptions{})
+	_, err := b.Put(t.Context(), "k", providertest.NewChanging(data), 100_000, provider.PutOptions{})
 	if !provider.Is(err, provider.KindCorrupt) {
 		t.Errorf("bytes that changed on the way: %v, want KindCorrupt", err)
 	}

@@ -25,14 +25,14 @@ type session struct {
 // grant is what a login gives.
 type grant struct {
 	token, storage string
-	fixed          bool // there is no login that could give another one
 }
 
 func newSession(clients *overhttp.Clients, find func() (access, error)) *session {
 	return &session{http: clients, find: find, turn: make(chan struct{}, 1)}
 }
 
-// token returns a token that is not the refused one. It logs in if it has no other.
+// token returns a token that is not the refused one, of which there may be none (""). It logs in if it has no other, or
+// looks whether it was given another one meanwhile when there is nothing to log in with.
 func (s *session) token(ctx context.Context, refused string) (grant, error) {
 	select {
 	case s.turn <- struct{}{}:
@@ -48,7 +48,11 @@ func (s *session) token(ctx context.Context, refused string) (grant, error) {
 		return grant{}, err
 	}
 	if where.fixedToken() {
-		s.have = grant{token: where.Token, storage: where.StorageURL, fixed: true}
+		if where.Token == refused {
+			return grant{}, &provider.Error{Op: "open", Kind: provider.KindAuth,
+				Err: errors.New("the token is refused, and there is nothing to ask for another one with: give a new OS_AUTH_TOKEN, or " + whereSecretsGo)}
+		}
+		s.have = grant{token: where.Token, storage: where.StorageURL}
 		return s.have, nil
 	}
 	g, err := s.login(ctx, where)

@@ -36,10 +36,12 @@ type Options struct {
 	PartSize    int64 // bytes; raised where the store's limits ask for it. 0: DefaultPartSize
 	Parallel    int   // parts at a time. 0: DefaultParallel
 
-	// OnUpload is called with the id of an upload in parts before its first part, so that it can be noted. An error
-	// ends the upload. OnGone is called when that upload is surely completed or aborted.
-	OnUpload func(id string) error
-	OnGone   func(id string)
+	// BeforeUpload is called before an upload in parts is asked for: it may exist from then on, even if no answer comes. OnUpload
+	// is called with its id before its first part. Both are to note it; an error ends the upload. OnGone is called when
+	// that upload is surely completed or aborted.
+	BeforeUpload func() error
+	OnUpload     func(id string) error
+	OnGone       func(id string)
 }
 
 func (o Options) withDefaults() Options {
@@ -177,6 +179,11 @@ func inParts(ctx context.Context, p provider.Provider, key string, size int64, o
 
 // assemble makes an object of pieces.
 func assemble(ctx context.Context, p provider.Provider, key string, pieces []Piece, o Options, send sendPart) (provider.Object, error) {
+	if o.BeforeUpload != nil {
+		if err := o.BeforeUpload(); err != nil {
+			return provider.Object{}, err
+		}
+	}
 	u, err := p.NewUpload(ctx, key, provider.UploadOptions{Metadata: o.Metadata, ContentType: o.ContentType})
 	if err != nil {
 		return provider.Object{}, err

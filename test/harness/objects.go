@@ -38,17 +38,21 @@ func (s *Store) Keys(tb testing.TB) []string {
 	if s.Server == nil {
 		return s.files(tb)
 	}
+	return slices.DeleteFunc(s.KeysBelow(tb, ""), func(key string) bool { return strings.HasPrefix(key, reserved) })
+}
+
+// KeysBelow returns the keys of all objects of a server's bucket with a prefix, sharefs's own too.
+func (s *Store) KeysBelow(tb testing.TB, prefix string) []string {
+	tb.Helper()
 	var keys []string
-	pages := s3.NewListObjectsV2Paginator(s.Server.Client(), &s3.ListObjectsV2Input{Bucket: &s.Bucket})
+	pages := s3.NewListObjectsV2Paginator(s.Server.Client(), &s3.ListObjectsV2Input{Bucket: &s.Bucket, Prefix: &prefix})
 	for pages.HasMorePages() {
 		page, err := pages.NextPage(tb.Context())
 		if err != nil {
 			tb.Fatalf("listing %s: %v", s.Bucket, err)
 		}
 		for _, o := range page.Contents {
-			if !strings.HasPrefix(*o.Key, reserved) {
-				keys = append(keys, *o.Key)
-			}
+			keys = append(keys, *o.Key)
 		}
 	}
 	return keys
@@ -100,6 +104,14 @@ func (s *Store) Put(tb testing.TB, key string, body []byte, metadata map[string]
 		&s3.PutObjectInput{Bucket: &s.Bucket, Key: &key, Body: bytes.NewReader(body), Metadata: metadata})
 	if err != nil {
 		tb.Fatalf("storing %s: %v", key, err)
+	}
+}
+
+// Delete removes an object of a server, without sharefs.
+func (s *Store) Delete(tb testing.TB, key string) {
+	tb.Helper()
+	if _, err := s.Server.Client().DeleteObject(tb.Context(), &s3.DeleteObjectInput{Bucket: &s.Bucket, Key: &key}); err != nil {
+		tb.Fatalf("deleting %s: %v", key, err)
 	}
 }
 

@@ -30,6 +30,14 @@ const (
 // SmallObject is the largest object of SwiftSmall, in bytes.
 const SmallObject = 4 << 20
 
+// Count is soak.Count, with a tenth of the long count on a Swift: in one process, it is that much slower.
+func (k Kind) Count(short, long int) int {
+	if k == Swift || k == SwiftSmall || k == SwiftS3 {
+		long = max(short, long/10)
+	}
+	return soak.Count(short, long)
+}
+
 // Kinds are all kinds, but for those of Swift where the short counts are wanted: it is so slow that a few tests must do there.
 func Kinds() []Kind { return KindsOr(File, MinIO, VersityGW) }
 
@@ -51,6 +59,14 @@ func KindsOr(short ...Kind) []Kind {
 // Served are those of the kinds that have a server.
 func Served() []Kind {
 	return slices.DeleteFunc(Kinds(), func(k Kind) bool { return k == File })
+}
+
+// InsteadOf is the kind on which a test runs that does with one server: this one, or the first that the environment asks for.
+func InsteadOf(kind Kind) Kind {
+	if served := Served(); os.Getenv(kindsEnv) != "" && len(served) > 0 {
+		return served[0]
+	}
+	return kind
 }
 
 // Store is an empty store of a test's own: a directory, a bucket on a server, or a container.

@@ -42,10 +42,10 @@ var Mendable = []Kind{Uploads, Leftovers, Probes, Checkpoints, Claims}
 type Finding struct {
 	Kind     Kind
 	Key      string
-	UploadID string // of an upload
-	Size     int64  // bytes; -1: not known
-	Time     time.Time
-	Young    bool // it may belong to work that is under way, and is left alone
+	UploadID string    // of an upload
+	Size     int64     // bytes; -1: not known
+	Time     time.Time // when it was stored, or the upload begun, by the store's clock
+	Young    bool      // it may belong to work that is under way, and is left alone
 	Mended   bool
 }
 
@@ -68,8 +68,8 @@ func (r *Report) Open() []Finding {
 
 // Options are the options of Examine. Older must be set.
 type Options struct {
-	Older    time.Duration // what is younger is Young
-	Now      time.Time
+	Older    time.Duration       // what is younger is Young
+	Now      time.Time           // by which that is judged
 	Progress func(objects int64) // is told how many were listed; may be nil
 }
 

@@ -62,7 +62,7 @@ type Report struct {
 	Capabilities *provider.Capabilities
 	Latency      []Latency
 	Throughput   *Throughput
-	Clock        time.Duration // how much the clock of the store is before that of this machine, up to a few seconds exact
+	Clock        time.Duration // of the store less that of this machine, exact to a few seconds; 0 also when nothing told it
 	Left         []string      // keys that could not be removed
 	Problems     []Problem
 }
@@ -223,6 +223,7 @@ const cleanTimeout = 20 * time.Second
 func (r *run) clean(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanTimeout)
 	defer cancel()
+	var first error
 	for key := range r.made {
 		if err := r.remove(ctx, key); err != nil {
 			// A store that refuses to write has nothing of ours.
@@ -230,9 +231,13 @@ func (r *run) clean(ctx context.Context) {
 				continue
 			}
 			r.report.Left = append(r.report.Left, key)
+			if first == nil {
+				first = err
+			}
 		}
 	}
-	if len(r.report.Left) > 0 {
-		r.problem("cleaning up", fmt.Errorf("%d objects below %s could not be removed", len(r.report.Left), Prefix))
+	if first != nil {
+		r.problem("cleaning up", fmt.Errorf("%d objects below %s could not be removed, which sharefs doctor STORE --fix probes does later: %w",
+			len(r.report.Left), Prefix, first))
 	}
 }

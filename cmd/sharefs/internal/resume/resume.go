@@ -1,6 +1,6 @@
 // Package resume keeps, on this machine, what a copy to a store has to know of the one before it that was killed: the claims
-// that it wrote, so that they are known to be of a dead process of ours, and the uploads in parts that it began, so that they
-// are not paid for any longer. What has been copied is not here: the objects themselves tell.
+// that it wrote, so that they are known to be of a dead process of ours, and the keys whose uploads in parts it began, so that
+// they are not paid for any longer. What has been copied is not here: the objects themselves tell.
 package resume
 
 import (
@@ -11,6 +11,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 
 	"golang.org/x/sys/unix"
@@ -30,10 +31,10 @@ type State struct {
 
 // data is the file.
 type data struct {
-	Name    string            `json:"name"`            // of this state, in claims
-	Token   string            `json:"token,omitempty"` // of the last claim that was held
-	Tried   []string          `json:"tried,omitempty"` // those since of which it is not known
-	Uploads map[string]string `json:"uploads,omitempty"`
+	Name    string         `json:"name"`              // of this state, in claims
+	Token   string         `json:"token,omitempty"`   // of the last claim that was held
+	Tried   []string       `json:"tried,omitempty"`   // those since of which it is not known
+	Uploads map[string]int `json:"uploads,omitempty"` // by key, how many may have been left
 }
 
 // Open opens the state in a directory, which is made when missing, and locks it until Close.
@@ -71,7 +72,7 @@ func (s *State) read() error {
 		}
 	}
 	if s.data.Uploads == nil {
-		s.data.Uploads = map[string]string{}
+		s.data.Uploads = map[string]int{}
 	}
 	return nil
 }
@@ -96,23 +97,32 @@ func (s *State) Held(token string) error {
 	return s.change(func(d *data) { d.Token, d.Tried = token, nil })
 }
 
-// Began notes an upload in parts.
-func (s *State) Began(key, id string) error {
-	return s.change(func(d *data) { d.Uploads[id] = key })
+// Began notes an upload in parts of a key, before it is asked for.
+func (s *State) Began(key string) error {
+	return s.change(func(d *data) { d.Uploads[key]++ })
 }
 
-// Gone forgets an upload in parts. It may still be known after a crash: to end it twice does no harm.
-func (s *State) Gone(id string) {
+// Gone says that such an upload has ended. After a crash it may still be known: to look for it once more does no harm.
+func (s *State) Gone(key string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	delete(s.data.Uploads, id)
+	if s.data.Uploads[key]--; s.data.Uploads[key] <= 0 {
+		delete(s.data.Uploads, key)
+	}
 }
 
-// Uploads returns the keys of the uploads that are under way, or were left, by their ids.
-func (s *State) Uploads() map[string]string {
+// Forget says that a key has no uploads.
+func (s *State) Forget(key string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return maps.Clone(s.data.Uploads)
+	delete(s.data.Uploads, key)
+}
+
+// Uploads returns the keys that have uploads under way, or may have some that were left.
+func (s *State) Uploads() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Sorted(maps.Keys(s.data.Uploads))
 }
 
 // Close writes the state and unlocks it.
