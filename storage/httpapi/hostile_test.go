@@ -185,6 +185,7 @@ func TestSoakWhoHoldsConnectionsKeepsNobodyOut(t *testing.T) {
 		})
 	}
 	group.Wait()
+	soak.Record(t, "connections held of 64 that there may be, clients answered beside them", fmt.Sprintf("%d, %d", held, clients))
 	if n := runtime.NumGoroutine() - before; n > 64*5+clients*4+50 {
 		t.Errorf("%d goroutines more", n)
 	}

@@ -60,6 +60,10 @@ func TestSoakTahoesOwnSuitesPassOnAMount(t *testing.T) {
 		bare, bareTime = runSuites(t, root, t.TempDir())
 	})
 	for _, kind := range harness.KindsOr(harness.MinIO) {
+		if kind == harness.SwiftSmall {
+			t.Logf("not on %s: a test makes a share of 4 GiB, and objects there have 500 segments of 4 MiB at most", kind)
+			continue
+		}
 		for _, tc := range []struct {
 			name  string
 			flags []string
