@@ -33,7 +33,8 @@ test: build prepare
 	go test -parallel 4 -timeout $(TIMEOUT) $(REST) || failed=1; \
 	exit $$failed
 
-# Tahoe-LAFS's own storage server, with its own tests, on mounts: five minutes, and two more the first time.
+# Tahoe-LAFS's own storage server, with its own tests, on mounts: five minutes, and two more the first time. Its own tests run on MinIO,
+# or where asked for: make test-tahoe SHAREFS_TEST_KINDS=swift,swift-s3api. make soak has all kinds.
 test-tahoe: build prepare
 	SHAREFS_TAHOE=1 go test -count=1 -timeout 40m -v ./test/tahoe
 

@@ -19,10 +19,11 @@ import (
 	"sharefs/test/soak"
 )
 
-// TestManyReadersOfASmallCacheSeeTheRightBytes runs everything at once on a cache that is too small for it, with a
+// TestSoakManyReadersOfASmallCacheSeeTheRightBytes runs everything at once on a cache that is too small for it, with a
 // store and a disk that fail now and then, and checks each byte, each promotion, and the accounts at the end.
-func TestManyReadersOfASmallCacheSeeTheRightBytes(t *testing.T) {
-	const contents, workers, steps = 24, 8, 150
+func TestSoakManyReadersOfASmallCacheSeeTheRightBytes(t *testing.T) {
+	const contents, workers = 24, 8
+	steps := soak.Count(50, 1000)
 	seed := soak.Seed(t)
 	dir := t.TempDir()
 	var disk, ticks atomic.Int64

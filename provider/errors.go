@@ -98,6 +98,16 @@ func E(ctx context.Context, op, key string, kind Kind, err error) error {
 	return &Error{Op: op, Key: key, Kind: kind, Err: err}
 }
 
+// Invalid makes an *Error of KindInvalid.
+func Invalid(op, key, format string, args ...any) error {
+	return &Error{Op: op, Key: key, Kind: KindInvalid, Err: fmt.Errorf(format, args...)}
+}
+
+// Unsupported makes an *Error of KindUnsupported.
+func Unsupported(op, key, why string) error {
+	return &Error{Op: op, Key: key, Kind: KindUnsupported, Err: errors.New(why)}
+}
+
 // IsContext reports whether err is a context's error.
 func IsContext(err error) bool {
 	return errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)

@@ -4,11 +4,12 @@ import (
 	"testing"
 
 	"sharefs/test/harness"
+	"sharefs/test/soak"
 )
 
-func TestACopiedSourceTreeIsTheSameOnAnotherMachine(t *testing.T) {
+func TestSoakACopiedSourceTreeIsTheSameOnAnotherMachine(t *testing.T) {
 	t.Parallel()
-	source := sourceTree(t, 2000)
+	source := sourceTree(t, soak.Count(500, 2000))
 	want := harness.ReadTree(t, source)
 	harness.OnEach(t, func(t *testing.T, s *harness.Store) {
 		m := harness.NewMount(t, s)

@@ -93,7 +93,10 @@ func TestSoakTheOrderOfNamesSurvivesAKillAtEveryStep(t *testing.T) {
 			t.Parallel()
 			r := rand.New(rand.NewPCG(soak.Seed(t), 0))
 			killed, ran := 0, 0
-			for _, s := range scenarios {
+			for i, s := range scenarios {
+				if !soak.Long() && kind == other[i%2] {
+					continue // one of the two does it
+				}
 				t.Run(s.name, func(t *testing.T) {
 					ran++
 					hits, _ := s.run(t, kind, "")
@@ -113,13 +116,16 @@ func TestSoakTheOrderOfNamesSurvivesAKillAtEveryStep(t *testing.T) {
 					}
 				})
 			}
-			if killed == 0 && ran == len(scenarios) {
+			if killed == 0 && ran >= len(scenarios)/2 {
 				t.Error("no place was reached")
 			}
 			soak.Record(t, "kills at a named place survived", killed)
 		})
 	}
 }
+
+// other are the stores that are much alike, of which the short run has one go through each scenario.
+var other = [2]harness.Kind{harness.MinIO, harness.VersityGW}
 
 // hitsOfAName is at how many of a place's hits a scenario is killed: a big file is written in hundreds of steps.
 var hitsOfAName = map[harness.Kind]int{harness.File: 20, harness.MinIO: 2, harness.VersityGW: 2, harness.Swift: 1, harness.SwiftSmall: 1, harness.SwiftS3: 1}

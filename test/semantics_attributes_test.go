@@ -93,7 +93,7 @@ var attributesSection = map[string]statement{
 		if st := lstat(t, p.path("link")); st.Mode != unix.S_IFLNK|0o777 || st.Uid != 4003 || st.Gid != 4004 || st.Mtim != stamp(6) {
 			t.Errorf("link came back as %+v", st)
 		}
-	}, see: []string{"fusefs/tree.TestAttributesComeBackOnANewMachine", "test.TestACopiedSourceTreeIsTheSameOnAnotherMachine"}},
+	}, see: []string{"fusefs/tree.TestAttributesComeBackOnANewMachine", "test.TestSoakACopiedSourceTreeIsTheSameOnAnotherMachine"}},
 	"A6": {do: checkTimes},
 	"A7": {do: func(t *testing.T, p *place) {
 		setTimes(t, p.write(t, "f", "content"), stamp(1_000_000), stamp(2_000_000))

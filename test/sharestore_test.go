@@ -13,16 +13,12 @@ import (
 	"sharefs/storage/storagetest"
 	"sharefs/test/harness"
 	"sharefs/test/servers"
-	"sharefs/test/soak"
 )
 
 // TestSoakTheShareStoreKeepsItsPromisesOnAMount runs the suite of package storage on mounts.
 func TestSoakTheShareStoreKeepsItsPromisesOnAMount(t *testing.T) {
 	t.Parallel()
-	for _, kind := range harness.Kinds() {
-		if kind == harness.VersityGW && !soak.Long() {
-			continue // the short count has MinIO
-		}
+	for _, kind := range harness.KindsOr(harness.File, harness.MinIO) {
 		t.Run(string(kind), func(t *testing.T) {
 			t.Parallel()
 			m := harness.NewMount(t, harness.NewStore(t, kind), tahoe...)

@@ -7,7 +7,6 @@ import (
 	"net/http"
 	"os"
 	"regexp"
-	"strings"
 	"testing"
 	"time"
 
@@ -29,31 +28,14 @@ func TestSwiftKeepsWhatShellToolsDo(t *testing.T) {
 
 func keepsWhatShellToolsDo(t *testing.T, s *harness.Store) {
 	t.Parallel()
-	source := sourceTree(t, 20)
-	m := harness.NewMount(t, s)
-	for _, tool := range tools {
-		switch tool.name {
+	useTools(t, harness.NewMount(t, s), sourceTree(t, 20), func(name string) bool {
+		switch name {
 		case "tar packs and unpacks", "sed -i edits in place", "mv renames files over others, and directories",
 			"ln -s links, ln is refused", "chmod and touch are kept", "setfattr and getfattr keep attributes":
-		default:
-			continue
+			return true
 		}
-		t.Run(tool.name, func(t *testing.T) {
-			dir := m.Path(strings.ReplaceAll(tool.name, " ", "-"))
-			if err := os.Mkdir(dir, 0o755); err != nil {
-				t.Fatal(err)
-			}
-			tool.use(t, dir, source)
-		})
-	}
-	want := harness.ReadTree(t, m.Dir)
-	attributes := harness.Script(t, m.Dir, listXattrs)
-	m.Unmount()
-	m.RemountEmpty()
-	harness.MustEqual(t, "a mount with an empty cache", want, harness.ReadTree(t, m.Dir))
-	if again := harness.Script(t, m.Dir, listXattrs); again != attributes {
-		t.Errorf("extended attributes were\n%s\nand are\n%s", attributes, again)
-	}
+		return false
+	})
 }
 
 // TestSwiftLosesNothingWhenTheDaemonIsKilled is a short TestSoakNothingIsLostWhenTheDaemonIsKilled.

@@ -52,8 +52,9 @@ func TestATroubledSwift(t *testing.T) {
 	t.Parallel()
 	swift := servers.Swift(t, servers.SwiftOptions{})
 	for name, make := range map[string]func(t *testing.T, swift *servers.SwiftServer) trouble{
-		"a key that was revoked": revokedKeyOfSwift,
-		"a quota of Swift's":     quotaOfSwift,
+		"a key that was revoked":      revokedKeyOfSwift,
+		"a quota of Swift's":          quotaOfSwift,
+		"a container that is deleted": deletedContainer,
 	} {
 		t.Run(name, func(t *testing.T) { make(t, swift).endure(t) })
 	}
@@ -294,6 +295,48 @@ func quotaOfSwift(t *testing.T, swift *servers.SwiftServer) trouble {
 		mend:  limit("X-Remove-Container-Meta-Quota-Bytes", "x"),
 		says:  []string{"quota exceeded", "HTTP 413"},
 	}
+}
+
+func deletedContainer(t *testing.T, swift *servers.SwiftServer) trouble {
+	s, env, _ := swiftStore(t, swift)
+	return trouble{store: s, env: env, errno: syscall.EIO,
+		begin: func() {
+			deleteContainer(t, swift, s.Bucket)
+			forgetTokens(t, swift) // and what the proxy remembers of the container
+		},
+		mend: func() {
+			if err := swift.CreateContainer(t.Context(), s.Bucket); err != nil {
+				t.Fatal(err)
+			}
+		},
+		says: []string{"no such store: there is no container " + s.Bucket, "restore it, or make a new one"},
+	}
+}
+
+// deleteContainer deletes a container with everything in it, be it that the mount puts something there, or that the listing lags,
+// meanwhile.
+func deleteContainer(t *testing.T, swift *servers.SwiftServer, name string) {
+	t.Helper()
+	remove := func(key string) error {
+		res, err := swift.Do(t.Context(), servers.SwiftRequest{Method: http.MethodDelete, Container: name, Key: key})
+		if err != nil {
+			return err
+		}
+		return res.Body.Close()
+	}
+	await(t, "the end of the container", func() bool {
+		listed, err := swift.List(t.Context(), name, "", "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, l := range listed {
+			var status *servers.SwiftStatus
+			if err := remove(l.Name); err != nil && !(errors.As(err, &status) && status.Status == http.StatusNotFound) {
+				t.Fatal(err)
+			}
+		}
+		return remove("") == nil
+	})
 }
 
 // forgottenTokens restarts what keeps the tokens under a writer, which does not notice.

@@ -105,7 +105,7 @@ func (f *serveFlags) serve(out io.Writer) (err error) {
 	if err != nil {
 		return err
 	}
-	defer context.AfterFunc(stop, func() { notify(log, daemon.SdNotifyStopping) })()
+	defer tellStopping(stop, log)()
 	return untilHurry(stop, hurry, server.Run)
 }
 
@@ -140,6 +140,20 @@ func (f *serveFlags) ready(out io.Writer, node *nodedir.Node, log *logging.Log) 
 	fmt.Fprint(out, text)
 	log.Info("serving", "node", node.Dir, "shares", node.Storage.Dir, "listening", node.Listen)
 	notify(log, daemon.SdNotifyReady)
+}
+
+// tellStopping tells the service manager when stop ends. What it returns waits until that is told: a server without clients ends sooner.
+func tellStopping(stop context.Context, log *logging.Log) (wait func()) {
+	told := make(chan struct{})
+	forget := context.AfterFunc(stop, func() {
+		notify(log, daemon.SdNotifyStopping)
+		close(told)
+	})
+	return func() {
+		if !forget() {
+			<-told
+		}
+	}
 }
 
 func notify(log *logging.Log, state string) {

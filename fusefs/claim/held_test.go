@@ -99,8 +99,8 @@ func TestAStoppedProcessSendsNothing(t *testing.T) {
 		t.Log("before the request")
 		c, k := stop()
 		k.sleepThrough(DefaultHold)
+		status(t, c, Unsure) // before the change, which has the claim renewed
 		wantStopped(t, put(c, s), provider.KindUnavailable)
-		status(t, c, Unsure)
 
 		t.Log("before it is sent")
 		c, k = stop()

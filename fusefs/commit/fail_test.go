@@ -55,19 +55,19 @@ func TestChangesOfAFileThatFailsDoNotShortenItsPause(t *testing.T) {
 func TestAStoreThatIsGoneCostsNoMoreAttemptsThanThePausesAllow(t *testing.T) {
 	bubble(t, s3like(), Options{BackoffMax: 60 * second}, func(t *testing.T, b *bed) {
 		b.faults.Add(faulty.Rule{})
-		for i := range 20 {
+		for i := range 5 {
 			must(t, done(b.mkdir(fmt.Sprint("d", i), 0o755)))
-			for j := range 50 {
+			for j := range 40 {
 				must(t, done(b.write(fmt.Sprintf("d%d/%d", i, j), "x")))
 			}
 		}
 		time.Sleep(10 * time.Minute)
 		// 1, 2, 4, ... 64 s and then every 60 s: 15 in ten minutes for each file.
-		if n := len(b.faults.Injected()); n < 10*1000 || n > 15*1000 {
-			t.Errorf("%d attempts for 1,000 files in 10 minutes", n)
+		if n := len(b.faults.Injected()); n < 10*200 || n > 15*200 {
+			t.Errorf("%d attempts for 200 files in 10 minutes", n)
 		}
 		p, err := b.c.Pending()
-		if err != nil || p.Files != 1000 || p.Bytes != 1000 {
+		if err != nil || p.Files != 200 || p.Bytes != 200 {
 			t.Errorf("%+v, %v", p, err)
 		}
 	})

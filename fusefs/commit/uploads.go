@@ -88,27 +88,29 @@ func (c *Committer) forgetUpload(u catalog.Upload) error {
 // when the store did not answer any more.
 func (c *Committer) abortLeft() {
 	pause := c.o.BackoffMin
-	timer := time.NewTimer(0)
+	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()
 	for {
+		err := c.abortUploads(c.ctx, "")
+		switch {
+		case err == nil:
+			pause = c.o.BackoffMin
+			timer.Stop()
+		case c.ctx.Err() != nil:
+			return
+		default:
+			if pause == c.o.BackoffMin {
+				c.o.Logger.Warn("an upload that was left behind cannot be aborted; trying again", "err", err)
+			}
+			timer.Reset(pause)
+			pause = min(2*pause, c.o.BackoffMax)
+		}
 		select {
 		case <-c.up.left:
 		case <-timer.C:
 		case <-c.ctx.Done():
 			return
 		}
-		err := c.abortUploads(c.ctx, "")
-		switch {
-		case err == nil:
-			pause = c.o.BackoffMin
-			continue
-		case c.ctx.Err() != nil:
-			return
-		case pause == c.o.BackoffMin:
-			c.o.Logger.Warn("an upload that was left behind cannot be aborted; trying again", "err", err)
-		}
-		timer.Reset(pause)
-		pause = min(2*pause, c.o.BackoffMax)
 	}
 }
 

@@ -17,12 +17,9 @@ import (
 	"sharefs/test/soak"
 )
 
-// The environment that makes the test binary the child of TestAKilledProcessLosesNoChangeThatReturned, and the one that
-// sets how often that test kills.
-const (
-	childEnv = "STAGE_TEST_CHILD" // "seed directory"
-	killsEnv = "STAGE_TEST_KILLS"
-)
+// childEnv is the environment that makes the test binary the child of TestSoakAKilledProcessLosesNoChangeThatReturned: "seed
+// directory".
+const childEnv = "STAGE_TEST_CHILD"
 
 func TestMain(m *testing.M) {
 	soak.FixRapid()
@@ -118,11 +115,8 @@ func killedChild(args string) error {
 	}
 }
 
-func TestAKilledProcessLosesNoChangeThatReturned(t *testing.T) {
-	kills := 15
-	if n, err := strconv.Atoi(os.Getenv(killsEnv)); err == nil {
-		kills = n
-	}
+func TestSoakAKilledProcessLosesNoChangeThatReturned(t *testing.T) {
+	kills := soak.Count(6, 200)
 	start := soak.Seed(t)
 	for i := range kills {
 		seed := start + uint64(i)

@@ -15,6 +15,7 @@ type File struct {
 	n        *node
 	writes   bool
 	era      uint64        // of the node when it was opened
+	losses   uint64        // of the node when it was opened
 	wrote    atomic.Uint64 // grows with each change
 	stored   atomic.Uint64 // what wrote was of the last change that was stored
 	released atomic.Bool
@@ -24,7 +25,7 @@ var _ Handle = (*File)(nil)
 
 // newFile makes a handle of a node that is in use, and takes that use over.
 func (t *Tree) newFile(n *node, flags uint32) *File {
-	f := &File{n: n, writes: flags&syscall.O_ACCMODE != syscall.O_RDONLY, era: n.era.Load()}
+	f := &File{n: n, writes: flags&syscall.O_ACCMODE != syscall.O_RDONLY, era: n.era.Load(), losses: n.losses.Load()}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	n.handles++
@@ -242,6 +243,9 @@ func (f *File) Fsync(ctx context.Context) error {
 		err = t.secure(f.n.ino, true)
 	default:
 		err = t.storeNow(ctx, f.n.ino)
+		if err == nil && f.losses != f.n.losses.Load() && wrote != f.stored.Load() {
+			err = syscall.ESTALE // there was nothing to store any more: another call has lost it meanwhile
+		}
 	}
 	if err == nil {
 		raise(&f.stored, wrote)

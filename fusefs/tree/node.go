@@ -37,6 +37,8 @@ type node struct {
 	era atomic.Uint64 // see changed.go; grows under Tree.mu
 	at  atomic.Uint64 // the era of file and src; written under gate
 
+	losses atomic.Uint64 // how often what was staged was given up because another mount was first
+
 	file      atomic.Pointer[stage.File] // written under gate
 	exclusive atomic.Pointer[snapshot]   // an upload that reads file itself: a write breaks it
 

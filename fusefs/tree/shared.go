@@ -319,6 +319,7 @@ func (t *Tree) Lose(l commit.Lost) error {
 	if err := n.putAside(); err != nil {
 		return err
 	}
+	n.losses.Add(1) // before the row says that nothing is staged
 	var was *catalog.Inode
 	err := t.cat.Update(func(tx *catalog.Tx) error {
 		row, err := tx.Get(l.Ino)

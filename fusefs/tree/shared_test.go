@@ -103,6 +103,27 @@ func losers(t *testing.T, caps provider.Capabilities) {
 		wantShared(t, b, "f", "other")
 		wantObjects(t, store, map[string]string{"f": "other"})
 	})
+	t.Run("closes at once", func(t *testing.T) { // as by processes that have forked
+		a, b, _ := sharedPair(t, caps, time.Hour)
+		for range 20 {
+			must(t, write(t, a, "f", "first"))
+			h, err := b.reopen("f", syscall.O_RDWR)
+			must(t, err)
+			must(t, write(t, a, "f", "other"))
+			_, err = h.WriteAt(ctx, []byte("MINE!"), 0)
+			must(t, err)
+			var wg sync.WaitGroup
+			for range 8 {
+				wg.Go(func() {
+					if err := h.Flush(ctx); !errors.Is(err, syscall.ESTALE) {
+						t.Errorf("close: %v", err)
+					}
+				})
+			}
+			wg.Wait()
+			h.Release()
+		}
+	})
 	t.Run("a new file", func(t *testing.T) {
 		a, b, store := sharedPair(t, caps, time.Hour)
 		a.show()

@@ -1,5 +1,6 @@
 // Package overhttp is what the drivers of stores that speak HTTP share: clients that know how long a store may be silent,
-// bodies that are exactly as long as was promised, and what to make of an answer that does not come.
+// bodies that are exactly as long as was promised, what to make of an answer that is none or does not come, and how the URLs
+// of stores are read.
 //
 // It knows no protocol of a store, repeats no request, and follows no redirect.
 package overhttp

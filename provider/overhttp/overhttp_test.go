@@ -175,10 +175,38 @@ func TestRefusedConnectionsAreToldFromBrokenOnes(t *testing.T) {
 	if Refused(broken) || !Refused(refused) {
 		t.Errorf("Refused says %v of %v, and %v of %v", Refused(broken), broken, Refused(refused), refused)
 	}
+	if !provider.Unanswered(NoAnswer("get", "k", broken)) || provider.Unanswered(NoAnswer("get", "k", refused)) {
+		t.Error("what was refused may not have taken effect, and what was broken may")
+	}
 	for _, err := range []error{broken, refused} {
 		if text := Cause(err).Error(); strings.Contains(text, "secret") || !strings.Contains(text, strings.TrimPrefix(srv.URL, "http://")) {
 			t.Errorf("%s, want the host and nothing of the query", text)
 		}
+	}
+}
+
+func TestAnAnswerThatRefuses(t *testing.T) {
+	for _, c := range []struct {
+		status  int
+		want    provider.Kind
+		gateway bool
+	}{
+		{400, provider.KindInvalid, false}, {401, provider.KindAuth, false}, {403, provider.KindDenied, false},
+		{404, provider.KindNotFound, false}, {405, provider.KindUnsupported, false}, {412, provider.KindPrecondition, false},
+		{413, provider.KindTooLarge, false}, {416, provider.KindInvalid, false}, {418, provider.KindOther, false},
+		{429, provider.KindThrottled, false}, {500, provider.KindUnavailable, false}, {501, provider.KindUnsupported, false},
+		{502, provider.KindUnavailable, true}, {503, provider.KindUnavailable, false}, {504, provider.KindUnavailable, true},
+		{507, provider.KindQuota, false},
+	} {
+		if got := KindOf(c.status); got != c.want || OfGateway(c.status) != c.gateway {
+			t.Errorf("%d: %s, want %s; of a gateway: %v", c.status, got, c.want, OfGateway(c.status))
+		}
+	}
+	if got := Said("no", 403, "tx1"); got != "no (HTTP 403, request tx1)" {
+		t.Error(got)
+	}
+	if got := Said("no", 403, ""); got != "no (HTTP 403)" {
+		t.Error(got)
 	}
 }
 
@@ -192,18 +220,6 @@ func TestNothingIsSentThroughAClosedGate(t *testing.T) {
 	}
 	if _, err := clients.Usual.Do(req); !errors.Is(err, closed) {
 		t.Errorf("%v, want what the gate says", err)
-	}
-}
-
-func TestCheckServer(t *testing.T) {
-	for text, want := range map[string]string{
-		"http://host:1": "", "https://host/path": "", "ftp://host": "want http", "host:80": "want http", "http://": "want http",
-		"https://user:topsecret@host": "credentials", "http://ho st": "cannot be read", "http://host?x=1": "want http",
-	} {
-		err := CheckServer("proxy", text, "elsewhere")
-		if want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "topsecret")) {
-			t.Errorf("%s: %v, want %q", text, err, want)
-		}
 	}
 }
 

@@ -25,19 +25,15 @@ func ReadThrough(ctx context.Context, op, key string, from io.ReadSeeker, size i
 	case err != nil && !errors.Is(err, io.EOF):
 		return nil, provider.E(ctx, op, key, provider.KindOther, fmt.Errorf("reading the body: %w", err))
 	case n != size:
-		return nil, invalid(op, key, "the body has %d bytes, not %d as announced", n, size)
+		return nil, provider.Invalid(op, key, "the body has %d bytes, not %d as announced", n, size)
 	case more != 0:
-		return nil, invalid(op, key, "the body has more bytes than the %d announced", size)
+		return nil, provider.Invalid(op, key, "the body has more bytes than the %d announced", size)
 	}
 	body := &Section{ctx: ctx, from: from, start: start, size: size}
 	if _, err := body.Seek(0, io.SeekStart); err != nil {
 		return nil, provider.E(ctx, op, key, provider.KindOther, fmt.Errorf("rewinding the body: %w", err))
 	}
 	return body, nil
-}
-
-func invalid(op, key, format string, args ...any) error {
-	return &provider.Error{Op: op, Key: key, Kind: provider.KindInvalid, Err: fmt.Errorf(format, args...)}
 }
 
 // untilDone ends reading with the context.

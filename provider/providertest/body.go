@@ -55,3 +55,26 @@ func (b *trapBody) Seek(offset int64, whence int) (int64, error) {
 type dripBody struct{ io.ReadSeeker }
 
 func (b dripBody) Read(p []byte) (int, error) { return b.ReadSeeker.Read(p[:min(7, len(p))]) }
+
+// changingBody has other bytes when it is read again.
+type changingBody struct {
+	*bytes.Reader
+	again bool
+}
+
+// NewChanging returns a body that has other bytes when it is rewound and read again: what a driver hashed before it sent it is
+// not what arrives. A store that verifies a checksum refuses it.
+func NewChanging(data []byte) io.ReadSeeker { return &changingBody{Reader: bytes.NewReader(data)} }
+
+func (b *changingBody) Seek(offset int64, whence int) (int64, error) {
+	b.again = b.again || whence == io.SeekStart
+	return b.Reader.Seek(offset, whence)
+}
+
+func (b *changingBody) Read(p []byte) (int, error) {
+	n, err := b.Reader.Read(p)
+	if b.again && n > 0 {
+		p[0] ^= 1
+	}
+	return n, err
+}

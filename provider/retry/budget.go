@@ -63,7 +63,7 @@ func (b *budget) delay(err error) time.Duration {
 		}
 		bound *= 2
 	}
-	delay := rand.N(bound)
+	delay := 1 + rand.N(bound)
 	var e *provider.Error
 	if errors.As(err, &e) {
 		delay = max(delay, e.RetryAfter)

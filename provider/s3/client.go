@@ -10,6 +10,7 @@ import (
 	awss3 "github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/smithy-go/logging"
 
+	"sharefs/provider"
 	"sharefs/provider/overhttp"
 )
 
@@ -25,12 +26,12 @@ func (s *store) connect(ctx context.Context, opts Options) error {
 	s.region = found.Region
 	if s.region == "" {
 		if s.cfg.endpoint(found) == "" {
-			return invalid("open", "", "no region: add ?region=NAME to the URL, or set AWS_REGION")
+			return provider.Invalid("open", "", "no region: add ?region=NAME to the URL, or set AWS_REGION")
 		}
 		s.region = defaultRegion
 	}
 	if s.cfg.CustomerKeyFile != "" && !strings.HasPrefix(cmp.Or(s.cfg.endpoint(found), "https:"), "https:") {
-		return invalid("open", "", "sse_customer_key_file sends the key with each request, and the endpoint has no TLS: use https://")
+		return provider.Invalid("open", "", "sse_customer_key_file sends the key with each request, and the endpoint has no TLS: use https://")
 	}
 	demands, err := s.cfg.demands()
 	if err != nil {

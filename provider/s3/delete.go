@@ -22,10 +22,10 @@ func (s *store) Delete(ctx context.Context, opts provider.DeleteOptions, keys ..
 	}
 	if opts.IfVersion != "" {
 		if len(keys) != 1 {
-			return invalid(op, keys[0], "a version is for one key, here are %d", len(keys))
+			return provider.Invalid(op, keys[0], "a version is for one key, here are %d", len(keys))
 		}
 		if !s.checks.remove {
-			return unsupported(op, keys[0], "this store does not check the version of what it deletes")
+			return provider.Unsupported(op, keys[0], "this store does not check the version of what it deletes")
 		}
 	}
 	if len(keys) == 1 {

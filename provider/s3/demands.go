@@ -45,7 +45,7 @@ func (c Config) demands() (demands, error) {
 	}
 	key, err := readCustomerKey(c.CustomerKeyFile)
 	if err != nil {
-		return d, &provider.Error{Op: "open", Kind: provider.KindInvalid, Err: fmt.Errorf("sse_customer_key_file: %w", err)}
+		return d, provider.Invalid("open", "", "sse_customer_key_file: %w", err)
 	}
 	sum := md5.Sum(key)
 	d.customer = customerKey{

@@ -65,35 +65,17 @@ func kindByCode(code string) (provider.Kind, bool) {
 
 // kindByStatus is for answers whose code says nothing: those to HEAD have none.
 func kindByStatus(method string, status int) provider.Kind {
-	switch status {
-	case http.StatusBadRequest, http.StatusRequestedRangeNotSatisfiable:
-		return provider.KindInvalid
-	case http.StatusUnauthorized:
-		return provider.KindAuth
-	case http.StatusForbidden:
-		return provider.KindDenied
-	case http.StatusNotFound:
-		if method == http.MethodHead {
-			return provider.KindNotFound
-		}
+	switch {
+	case status == http.StatusNotFound && method != http.MethodHead:
 		return provider.KindNoStore // S3 says what it did not find; this is something else
-	case http.StatusMethodNotAllowed, http.StatusNotImplemented:
-		return provider.KindUnsupported
-	case http.StatusConflict:
+	case status == http.StatusConflict:
 		return provider.KindConflict
-	case http.StatusPreconditionFailed:
-		return provider.KindPrecondition
-	case http.StatusRequestEntityTooLarge:
-		return provider.KindTooLarge
-	case http.StatusTooManyRequests, http.StatusServiceUnavailable:
+	case status == http.StatusServiceUnavailable:
 		return provider.KindThrottled
-	case http.StatusInsufficientStorage:
-		return provider.KindQuota
-	}
-	if status >= 500 || status < 300 { // an error with a good status is an answer that was cut off or is not S3's
+	case status < 300: // an error with a good status is an answer that was cut off or is not S3's
 		return provider.KindUnavailable
 	}
-	return provider.KindOther
+	return overhttp.KindOf(status)
 }
 
 // answer is what a store said when it refused. The zero answer is none.
@@ -104,6 +86,7 @@ type answer struct {
 	text   string
 	id     string // by which the store's operator finds the request
 	header http.Header
+	cut    bool // there was more, which could not be read
 }
 
 func answerOf(err error) answer {
@@ -127,6 +110,10 @@ func answerOf(err error) answer {
 	if code := a.header.Get("X-Minio-Error-Code"); code != "" {
 		a.code, a.text = code, strings.Trim(a.header.Get("X-Minio-Error-Desc"), `"`)
 	}
+	var unreadable *smithy.DeserializationError
+	if a.code == "" && errors.As(err, &unreadable) {
+		a.cut, a.text = true, "the answer cannot be read: "+unreadable.Err.Error()
+	}
 	return a
 }
 
@@ -136,6 +123,10 @@ func (a answer) came() bool { return a.status != 0 }
 func (a answer) kind() provider.Kind {
 	if kind, ok := kindByCode(a.code); ok {
 		return kind
+	}
+	// A server that refuses a body early closes the connection, sometimes before its reason is read. These have several.
+	if a.cut && (a.status == http.StatusBadRequest || a.status == http.StatusNotFound || a.status == http.StatusConflict) {
+		return provider.KindUnavailable
 	}
 	return kindByStatus(a.method, a.status)
 }
@@ -166,16 +157,12 @@ func (s *store) fail(ctx context.Context, op, key string, err error) error {
 	case !a.came() && !sent(err):
 		return &provider.Error{Op: op, Key: key, Kind: provider.KindOther, Err: overhttp.HideContext(err)}
 	case !a.came():
-		return &provider.Error{Op: op, Key: key, Kind: provider.KindUnavailable, Unanswered: !overhttp.Refused(err), Err: overhttp.Cause(err)}
-	}
-	var unreadable *smithy.DeserializationError
-	if a.code == "" && errors.As(err, &unreadable) {
-		a.text = "the answer cannot be read: " + unreadable.Err.Error()
+		return overhttp.NoAnswer(op, key, err)
 	}
 	kind, text := a.kind(), a.describe()
 	if kind == provider.KindNoStore {
 		s.seen.Store(false)
-		text = fmt.Sprintf("there is no bucket %s: %s; if it was deleted, restore it, or make a new one: what is staged here is stored then", s.cfg.Bucket, text)
+		text = fmt.Sprintf("there is no bucket %s: %s; %s", s.cfg.Bucket, text, overhttp.IfDeleted)
 	}
 	if region := a.header.Get("X-Amz-Bucket-Region"); a.wrongRegion() {
 		kind = provider.KindOther // of the URL, not of a key, and no store that could be made
@@ -186,7 +173,7 @@ func (s *store) fail(ctx context.Context, op, key string, err error) error {
 		}
 	}
 	return &provider.Error{Op: op, Key: key, Kind: kind, RetryAfter: overhttp.RetryAfter(a.header, time.Now()), Err: &cause{text, err},
-		Unanswered: a.status == http.StatusGatewayTimeout || a.status == http.StatusBadGateway} // of somebody before the store
+		Unanswered: overhttp.OfGateway(a.status)}
 }
 
 // sent reports whether a request was tried at all, and did not fail before in the SDK.
@@ -215,11 +202,7 @@ func (a answer) describe() string {
 	case a.text != "" && a.text != a.code:
 		text += ": " + a.text
 	}
-	text += fmt.Sprintf(" (HTTP %d", a.status)
-	if a.id != "" {
-		text += ", request " + a.id
-	}
-	text += ")"
+	text = overhttp.Said(text, a.status, a.id)
 	if advice := a.advice(); advice != "" {
 		text += ": " + advice
 	}

@@ -265,6 +265,22 @@ func TestAnswersThatAreNotS3sAreErrors(t *testing.T) {
 	}
 }
 
+// TestARefusalWhoseReasonIsLostIsNotGuessed has a server that does not read what it refuses: a key that is not there, under a
+// condition, is no bucket that is not there.
+func TestARefusalWhoseReasonIsLostIsNotGuessed(t *testing.T) {
+	for _, status := range []int{http.StatusBadRequest, http.StatusNotFound, http.StatusConflict} {
+		p := fake(t, Options{ReadOnly: true}, func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Length", "1000")
+			w.WriteHeader(status)
+			_, _ = io.WriteString(w, "<Error><Code>No")
+		})
+		err := callers()["put"](t.Context(), p)
+		if !provider.Is(err, provider.KindUnavailable) || provider.Unanswered(err) || !strings.Contains(err.Error(), "cannot be read") {
+			t.Errorf("%d: %v, want KindUnavailable, and why", status, err)
+		}
+	}
+}
+
 func TestNoAnswerIsUnavailable(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

@@ -30,7 +30,7 @@ func (c Config) ID(ctx context.Context) (string, error) {
 		}
 	}
 	if endpoint, err = plain(endpoint); err != nil {
-		return "", invalid("id", "", "%w", err)
+		return "", provider.Invalid("id", "", "%w", err)
 	}
 	return Config{Bucket: c.Bucket, Prefix: c.Prefix, Endpoint: endpoint}.String(), nil
 }

@@ -78,7 +78,7 @@ func startAt(in *awss3.ListObjectsV2Input, opts provider.ListOptions) (after str
 		case ok && kind == tokenAfter:
 			after = value
 		default:
-			return "", invalid("list", opts.Prefix, "the token %q is not from a page before", opts.Token)
+			return "", provider.Invalid("list", opts.Prefix, "the token %q is not from a page before", opts.Token)
 		}
 	}
 	start := after

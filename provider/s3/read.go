@@ -84,7 +84,7 @@ func (s *store) whyRefused(ctx context.Context, op, key string, a answer, failed
 func (s *store) Open(ctx context.Context, key string, opts provider.OpenOptions) (io.ReadCloser, provider.Object, error) {
 	const op = "open"
 	if opts.Offset < 0 || opts.Length < 0 {
-		return nil, provider.Object{}, invalid(op, key, "a range from %d, %d bytes", opts.Offset, opts.Length)
+		return nil, provider.Object{}, provider.Invalid(op, key, "a range from %d, %d bytes", opts.Offset, opts.Length)
 	}
 	body, obj, err := s.get(ctx, key, opts)
 	if err == nil || answerOf(err).status != http.StatusRequestedRangeNotSatisfiable {

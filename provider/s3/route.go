@@ -1,10 +1,6 @@
 package s3
 
 import (
-	"fmt"
-	"net/http"
-	"net/url"
-
 	"github.com/aws/aws-sdk-go-v2/aws"
 	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 
@@ -16,14 +12,11 @@ import (
 // own chain (AWS_CA_BUNDLE, ca_bundle), else the system's way. It is for the store only: the services that give
 // credentials are asked by the SDK, in the SDK's way.
 func (c Config) route(found aws.Config) (overhttp.Options, error) {
-	var way overhttp.Options
-	if c.Proxy != "" {
-		u, err := url.Parse(c.Proxy)
-		if err != nil {
-			return way, invalid("open", "", "the proxy cannot be read: want http://host:port")
-		}
-		way.Proxy = http.ProxyURL(u)
+	proxy, err := overhttp.ProxyAt(c.Proxy)
+	if err != nil {
+		return overhttp.Options{}, err
 	}
+	way := overhttp.Options{Proxy: proxy}
 	if c.CAFile == "" {
 		if sdk, ok := found.HTTPClient.(*awshttp.BuildableClient); ok {
 			if tls := sdk.GetTransport().TLSClientConfig; tls != nil {
@@ -32,10 +25,9 @@ func (c Config) route(found aws.Config) (overhttp.Options, error) {
 		}
 		return way, nil
 	}
-	var err error
 	way.Roots, err = overhttp.RootsWith(c.CAFile)
 	if err != nil {
-		err = &provider.Error{Op: "open", Kind: provider.KindInvalid, Err: fmt.Errorf("ca_file: %w", err)}
+		err = provider.Invalid("open", "", "ca_file: %w", err)
 	}
 	return way, err
 }

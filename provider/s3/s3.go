@@ -158,7 +158,7 @@ func (s *store) Usage(ctx context.Context) (provider.Usage, error) {
 
 // Move is not something that S3 can do.
 func (s *store) Move(_ context.Context, src, _ string) (provider.Object, error) {
-	return provider.Object{}, unsupported("move", src, "S3 cannot rename")
+	return provider.Object{}, provider.Unsupported("move", src, "S3 cannot rename")
 }
 
 // Create makes the bucket in the region that the requests go to.
@@ -187,14 +187,6 @@ func (s *store) slowly(o *awss3.Options) { o.HTTPClient = s.http.Slow }
 // paced is for requests with a body.
 func (s *store) paced(size int64) func(*awss3.Options) {
 	return func(o *awss3.Options) { o.HTTPClient = s.http.For(size) }
-}
-
-func unsupported(op, key, why string) error {
-	return &provider.Error{Op: op, Key: key, Kind: provider.KindUnsupported, Err: fmt.Errorf("%s", why)}
-}
-
-func invalid(op, key, format string, args ...any) error {
-	return &provider.Error{Op: op, Key: key, Kind: provider.KindInvalid, Err: fmt.Errorf(format, args...)}
 }
 
 // versionOf returns the Version of an ETag, which comes in quotes.

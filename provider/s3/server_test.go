@@ -13,6 +13,7 @@ import (
 	awss3 "github.com/aws/aws-sdk-go-v2/service/s3"
 
 	"sharefs/provider"
+	"sharefs/provider/providertest"
 	"sharefs/test/servers"
 )
 
@@ -167,27 +168,6 @@ func TestOneWriterWinsARace(t *testing.T) {
 	}
 }
 
-// fickle is a body that has other bytes when it is read again.
-type fickle struct {
-	*bytes.Reader
-	reads int
-}
-
-func (f *fickle) Seek(offset int64, whence int) (int64, error) {
-	if whence == io.SeekStart {
-		f.reads++
-	}
-	return f.Reader.Seek(offset, whence)
-}
-
-func (f *fickle) Read(p []byte) (int, error) {
-	n, err := f.Reader.Read(p)
-	if f.reads > 0 && n > 0 {
-		p[0] ^= 1
-	}
-	return n, err
-}
-
 func TestServerVerifiesTheChecksumOfABody(t *testing.T) {
 	for name, start := range realServers() {
 		t.Run(name, func(t *testing.T) {
@@ -196,7 +176,7 @@ func TestServerVerifiesTheChecksumOfABody(t *testing.T) {
 			p := open(t, configOf(t, srv.URL(srv.Bucket(t), "")), Options{})
 			defer p.Close()
 			data := bytes.Repeat([]byte("x"), 100_000)
-			_, err := p.Put(t.Context(), "k", &fickle{Reader: bytes.NewReader(data)}, int64(len(data)), provider.PutOptions{})
+			_, err := p.Put(t.Context(), "k", providertest.NewChanging(data), int64(len(data)), provider.PutOptions{})
 			if !provider.Is(err, provider.KindCorrupt) {
 				t.Errorf("Put of bytes that changed on the way: %v, want KindCorrupt", err)
 			}
@@ -207,7 +187,7 @@ func TestServerVerifiesTheChecksumOfABody(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			_, err = up.PutPart(t.Context(), 1, &fickle{Reader: bytes.NewReader(data)}, int64(len(data)))
+			_, err = up.PutPart(t.Context(), 1, providertest.NewChanging(data), int64(len(data)))
 			if !provider.Is(err, provider.KindCorrupt) {
 				t.Errorf("PutPart of bytes that changed on the way: %v, want KindCorrupt", err)
 			}

@@ -30,7 +30,7 @@ var _ provider.Upload = (*upload)(nil)
 func (s *store) NewUpload(ctx context.Context, key string, opts provider.UploadOptions) (provider.Upload, error) {
 	const op = "newupload"
 	if (provider.Object{Key: key}).IsDir() {
-		return nil, invalid(op, key, "a directory marker has no content")
+		return nil, provider.Invalid(op, key, "a directory marker has no content")
 	}
 	if err := s.checkListable(op, key); err != nil {
 		return nil, err
@@ -75,7 +75,7 @@ func (u *upload) PutPart(ctx context.Context, number int, body io.ReadSeeker, si
 
 func (u *upload) checkNumber(op string, number int) error {
 	if number < 1 || number > maxParts {
-		return invalid(op, u.key, "part number %d: parts are numbered from 1 to %d", number, maxParts)
+		return provider.Invalid(op, u.key, "part number %d: parts are numbered from 1 to %d", number, maxParts)
 	}
 	return nil
 }
@@ -87,7 +87,7 @@ func (u *upload) CopyPart(ctx context.Context, number int, src string, opts prov
 		return provider.Part{}, err
 	}
 	if opts.Offset < 0 || opts.Length < 1 {
-		return provider.Part{}, invalid(op, src, "a range from %d, %d bytes", opts.Offset, opts.Length)
+		return provider.Part{}, provider.Invalid(op, src, "a range from %d, %d bytes", opts.Offset, opts.Length)
 	}
 	if err := checkSize(op, src, opts.Length, maxPartSize); err != nil {
 		return provider.Part{}, err
@@ -117,7 +117,7 @@ func (u *upload) checkRange(ctx context.Context, src string, opts provider.CopyP
 	}
 	obj, err := u.store.head(ctx, op, src, opts.IfVersion)
 	if err == nil && opts.Offset+opts.Length > obj.Size {
-		return invalid(op, src, "a range from %d, %d bytes, of an object of %d", opts.Offset, opts.Length, obj.Size)
+		return provider.Invalid(op, src, "a range from %d, %d bytes, of an object of %d", opts.Offset, opts.Length, obj.Size)
 	}
 	return err
 }
@@ -134,13 +134,13 @@ func (u *upload) Complete(ctx context.Context, parts []provider.Part, opts provi
 	var size int64
 	for i, part := range sorted {
 		if i > 0 && part.Number == sorted[i-1].Number {
-			return provider.Object{}, invalid(op, u.key, "part %d is named twice", part.Number)
+			return provider.Object{}, provider.Invalid(op, u.key, "part %d is named twice", part.Number)
 		}
 		list[i] = types.CompletedPart{PartNumber: aws.Int32(int32(part.Number)), ETag: etagOf(provider.Version(part.Tag))}
 		size += part.Size
 	}
 	if len(list) == 0 {
-		return provider.Object{}, invalid(op, u.key, "an upload without parts: store an empty object with Put")
+		return provider.Object{}, provider.Invalid(op, u.key, "an upload without parts: store an empty object with Put")
 	}
 	out, err := u.store.client.CompleteMultipartUpload(ctx, &awss3.CompleteMultipartUploadInput{
 		Bucket: &u.store.cfg.Bucket, Key: &u.key, UploadId: &u.id, MultipartUpload: &types.CompletedMultipartUpload{Parts: list},

@@ -27,7 +27,7 @@ func (s *store) Put(ctx context.Context, key string, body io.ReadSeeker, size in
 		return provider.Object{}, err
 	}
 	if size > 0 && (provider.Object{Key: key}).IsDir() {
-		return provider.Object{}, invalid(op, key, "a directory marker has no content, this one would have %d bytes", size)
+		return provider.Object{}, provider.Invalid(op, key, "a directory marker has no content, this one would have %d bytes", size)
 	}
 	p, err := newPayload(ctx, op, key, body, size)
 	if err != nil {
@@ -57,7 +57,7 @@ func (s *store) checksum(p payload) *string {
 // checkListable refuses keys that the server takes and then cannot list.
 func (s *store) checkListable(op, key string) error {
 	if s.plainLists && !xmlCanHold(key) {
-		return invalid(op, key, "the key has a control character, with which this server cannot list it")
+		return provider.Invalid(op, key, "the key has a control character, with which this server cannot list it")
 	}
 	return nil
 }
@@ -65,7 +65,7 @@ func (s *store) checkListable(op, key string) error {
 func checkSize(op, key string, size, most int64) error {
 	switch {
 	case size < 0:
-		return invalid(op, key, "a size of %d bytes", size)
+		return provider.Invalid(op, key, "a size of %d bytes", size)
 	case size > most:
 		return &provider.Error{Op: op, Key: key, Kind: provider.KindTooLarge,
 			Err: errors.New("S3 takes at most 5 GiB in one request: use an upload in parts")}
@@ -78,11 +78,11 @@ func checkSize(op, key string, size, most int64) error {
 func headers(op, key string, c provider.Condition, checked conditional) (absent, version *string, err error) {
 	switch {
 	case c.Absent && c.Version != "":
-		return nil, nil, invalid(op, key, "a condition is either that the key is absent or that it has a version")
+		return nil, nil, provider.Invalid(op, key, "a condition is either that the key is absent or that it has a version")
 	case c.Absent && !checked.absent:
-		return nil, nil, unsupported(op, key, "this store does not check that a key is absent")
+		return nil, nil, provider.Unsupported(op, key, "this store does not check that a key is absent")
 	case c.Version != "" && !checked.version:
-		return nil, nil, unsupported(op, key, "this store does not check the version of what it replaces")
+		return nil, nil, provider.Unsupported(op, key, "this store does not check the version of what it replaces")
 	case c.Absent:
 		return aws.String("*"), nil, nil
 	}
@@ -145,7 +145,7 @@ func (s *store) Copy(ctx context.Context, src, dst string, opts provider.CopyOpt
 		return provider.Object{}, err
 	}
 	if src == dst && opts.Metadata == nil {
-		return provider.Object{}, invalid(op, src, "a copy onto itself without new metadata changes nothing")
+		return provider.Object{}, provider.Invalid(op, src, "a copy onto itself without new metadata changes nothing")
 	}
 	in := &awss3.CopyObjectInput{
 		Bucket: &s.cfg.Bucket, Key: &dst, CopySource: s.copySource(src), CopySourceIfMatch: etagOf(opts.IfSourceVersion),

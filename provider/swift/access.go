@@ -3,7 +3,6 @@ package swift
 import (
 	"cmp"
 	"fmt"
-	"net/http"
 	"net/url"
 	"os"
 	"slices"
@@ -72,7 +71,7 @@ func (c Config) gather(env lookup) (access, error) {
 	if name := cmp.Or(c.Cloud, env("OS_CLOUD")); name != "" {
 		var err error
 		if a, err = fromClouds(name, env); err != nil {
-			return access{}, invalid("open", "", "%w", err)
+			return access{}, provider.Invalid("open", "", "%w", err)
 		}
 	}
 	for _, over := range []struct {
@@ -122,18 +121,18 @@ func (a *access) complete() error {
 		return nil
 	}
 	if a.AuthURL == "" {
-		return invalid("open", "", "no address to log in at: add ?auth=URL, or set OS_AUTH_URL (ST_AUTH for auth version 1)")
+		return provider.Invalid("open", "", "no address to log in at: add ?auth=URL, or set OS_AUTH_URL (ST_AUTH for auth version 1)")
 	}
 	u, err := url.Parse(a.AuthURL)
 	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.User != nil {
-		return invalid("open", "", "the address to log in at is not http://host:port/path or https://host:port/path") // it may hold a secret
+		return provider.Invalid("open", "", "the address to log in at is not http://host:port/path or https://host:port/path") // it may hold a secret
 	}
 	if a.Version == "" {
 		a.Version = a.guessVersion(u.Path)
 	}
 	switch {
 	case !slices.Contains([]string{"1", "2", "3"}, a.Version):
-		return invalid("open", "", "the auth version %q: want 1, 2 or 3", a.Version)
+		return provider.Invalid("open", "", "the auth version %q: want 1, 2 or 3", a.Version)
 	case a.Version == "3" && !strings.Contains(u.Path, "/v3"): // as OpenStack's own clients do
 		a.AuthURL = strings.TrimSuffix(a.AuthURL, "/") + "/v3"
 	}
@@ -199,23 +198,20 @@ func (a access) noEndpoint() error {
 	if a.Region != "" {
 		where = "the region " + a.Region
 	}
-	return invalid("open", "", "the login went well, and %s has no object store (of the endpoint type %s) for this project: set region, or project", where, cmp.Or(a.EndpointType, "public"))
+	return provider.Invalid("open", "", "the login went well, and %s has no object store (of the endpoint type %s) for this project: set region, or project", where, cmp.Or(a.EndpointType, "public"))
 }
 
 // way returns how to reach the cluster.
 func (a access) way(timeout time.Duration) (overhttp.Options, error) {
-	o := overhttp.Options{Timeout: timeout}
-	if a.proxy != "" {
-		u, err := url.Parse(a.proxy)
-		if err != nil {
-			return o, invalid("open", "", "the proxy cannot be read: want http://host:port")
-		}
-		o.Proxy = http.ProxyURL(u)
+	proxy, err := overhttp.ProxyAt(a.proxy)
+	if err != nil {
+		return overhttp.Options{}, err
 	}
+	o := overhttp.Options{Timeout: timeout, Proxy: proxy}
 	if a.CACert != "" {
 		roots, err := overhttp.RootsWith(a.CACert)
 		if err != nil {
-			return o, invalid("open", "", "the certificates to trust: %w", err)
+			return o, provider.Invalid("open", "", "the certificates to trust: %w", err)
 		}
 		o.Roots = roots
 	}

@@ -28,7 +28,7 @@ func (u *upload) CopyPart(ctx context.Context, number int, src string, opts prov
 		return provider.Part{}, err
 	}
 	if opts.Offset < 0 || opts.Length < 1 {
-		return provider.Part{}, invalid(op, src, "a range from %d, %d bytes", opts.Offset, opts.Length)
+		return provider.Part{}, provider.Invalid(op, src, "a range from %d, %d bytes", opts.Offset, opts.Length)
 	}
 	if err := u.store.checkSize(op, src, opts.Length); err != nil {
 		return provider.Part{}, err
@@ -38,7 +38,7 @@ func (u *upload) CopyPart(ctx context.Context, number int, src string, opts prov
 		return provider.Part{}, err
 	}
 	if opts.Offset+opts.Length > from.object.Size {
-		return provider.Part{}, invalid(op, src, "a range up to %d of %d bytes", opts.Offset+opts.Length, from.object.Size)
+		return provider.Part{}, provider.Invalid(op, src, "a range up to %d of %d bytes", opts.Offset+opts.Length, from.object.Size)
 	}
 	part := provider.Part{Number: number, Size: opts.Length}
 	if from.manifest != nil {

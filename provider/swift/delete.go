@@ -22,7 +22,7 @@ func (s *store) Delete(ctx context.Context, opts provider.DeleteOptions, keys ..
 		return ctx.Err()
 	}
 	if opts.IfVersion != "" {
-		return unsupported(op, keys[0], "Swift does not check the version of what it deletes")
+		return provider.Unsupported(op, keys[0], "Swift does not check the version of what it deletes")
 	}
 	var old []*remains
 	for _, key := range keys {

@@ -48,11 +48,7 @@ func (r *refusal) Error() string {
 	if len(text) > 300 {
 		text = text[:300] + "…"
 	}
-	text += fmt.Sprintf(" (HTTP %d", r.status)
-	if r.id != "" {
-		text += ", request " + r.id
-	}
-	return text + ")"
+	return overhttp.Said(text, r.status, r.id)
 }
 
 // refusalOf returns what the cluster said when it refused; the zero refusal when it did not.
@@ -67,34 +63,17 @@ func refusalOf(err error) refusal {
 // kindOf returns what a status means. That of 404 is the caller's to tell apart.
 func kindOf(status int) provider.Kind {
 	switch status {
-	case http.StatusBadRequest, http.StatusRequestedRangeNotSatisfiable, http.StatusLengthRequired, http.StatusRequestURITooLong:
+	case http.StatusLengthRequired, http.StatusRequestURITooLong:
 		return provider.KindInvalid
-	case http.StatusUnauthorized:
-		return provider.KindAuth
-	case http.StatusForbidden:
-		return provider.KindDenied
-	case http.StatusNotFound:
-		return provider.KindNotFound
-	case http.StatusMethodNotAllowed, http.StatusNotImplemented:
-		return provider.KindUnsupported
-	case http.StatusPreconditionFailed:
-		return provider.KindPrecondition
-	case http.StatusRequestEntityTooLarge:
-		return provider.KindTooLarge
 	case http.StatusUnprocessableEntity:
 		return provider.KindCorrupt
-	case http.StatusInsufficientStorage:
-		return provider.KindQuota
-	case http.StatusTooManyRequests, statusRateLimited,
+	case statusRateLimited,
 		http.StatusConflict: // something newer is there, by the clock of another proxy: nothing was done, and later it can be
 		return provider.KindThrottled
 	case http.StatusRequestTimeout, statusClientDisconnected:
 		return provider.KindUnavailable
 	}
-	if status >= 500 {
-		return provider.KindUnavailable
-	}
-	return provider.KindOther
+	return overhttp.KindOf(status)
 }
 
 // refused makes the error of a request from what the cluster said.
@@ -111,6 +90,7 @@ func (s *store) refused(ctx context.Context, r request, said *refusal) error {
 		why = fmt.Errorf("there is no container %s: %w", r.container, said)
 		if r.container == s.cfg.Container {
 			s.seen.Store(false)
+			why = fmt.Errorf("%w; %s", why, overhttp.IfDeleted)
 		}
 	case kind == provider.KindTooLarge && r.size <= s.caps.MaxPutSize && !r.copiesAll():
 		kind = provider.KindQuota // Swift has one status for both, and one that is passed refuses even what is empty
@@ -118,7 +98,7 @@ func (s *store) refused(ctx context.Context, r request, said *refusal) error {
 		why = fmt.Errorf("the token and one that was asked for anew are refused: %w", said)
 	}
 	return &provider.Error{Op: r.op, Key: r.key, Kind: kind, RetryAfter: overhttp.RetryAfter(said.header, time.Now()), Err: why,
-		Unanswered: said.status == http.StatusBadGateway || said.status == http.StatusGatewayTimeout} // of somebody before the cluster
+		Unanswered: overhttp.OfGateway(said.status)}
 }
 
 // missing asks whether there is a container when an object was not found and nothing yet said that there is one.

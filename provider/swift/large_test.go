@@ -136,10 +136,11 @@ func TestAnUploadIsNobodysRest(t *testing.T) {
 	other := b.Provider
 	b.reopen() // another process replaces the object meanwhile
 	b.must("k", bytesOf('c', 10), nil)
-	b.wantSegments(2, "the upload's segment and what stands for it")
+	b.wantSegments(3, "the upload's segment and what stands for it, and what the object had")
 	if _, err := up.Complete(t.Context(), parts, provider.CompleteOptions{}); err != nil {
 		t.Fatal(err)
 	}
+	b.wantSegments(1, "the upload's segment")
 	b.wantContent("k", bytesOf('b', 2000))
 	b.Provider = other
 	b.wantContent("k", bytesOf('b', 2000))

@@ -65,7 +65,7 @@ func infoURL(storage string) (string, error) {
 
 func (l limits) withDefaults() limits {
 	orElse(&l.Swift.MaxFileSize, 5368709122)
-	orElse(&l.Swift.MaxName, 1024)
+	orElse(&l.Swift.MaxName, maxKey)
 	orElse(&l.Swift.MaxMeta, 4096)
 	orElse(&l.Swift.MaxMetaValue, 256)
 	orElse(&l.Swift.MaxMetaName, 128)

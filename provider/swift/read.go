@@ -46,7 +46,7 @@ func noLength(op, key string) error {
 func (s *store) Open(ctx context.Context, key string, opts provider.OpenOptions) (io.ReadCloser, provider.Object, error) {
 	const op = "open"
 	if opts.Offset < 0 || opts.Length < 0 {
-		return nil, provider.Object{}, invalid(op, key, "a range from %d, %d bytes", opts.Offset, opts.Length)
+		return nil, provider.Object{}, provider.Invalid(op, key, "a range from %d, %d bytes", opts.Offset, opts.Length)
 	}
 	body, o, err := s.get(ctx, key, opts)
 	if err == nil || refusalOf(err).status != http.StatusRequestedRangeNotSatisfiable {

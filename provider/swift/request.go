@@ -143,5 +143,5 @@ func (s *store) unanswered(ctx context.Context, r request, err error) error {
 	if !errors.As(err, &unsent) {
 		return &provider.Error{Op: r.op, Key: r.key, Kind: provider.KindOther, Err: overhttp.HideContext(err)}
 	}
-	return &provider.Error{Op: r.op, Key: r.key, Kind: provider.KindUnavailable, Unanswered: !overhttp.Refused(err), Err: overhttp.Cause(err)}
+	return overhttp.NoAnswer(r.op, r.key, err)
 }

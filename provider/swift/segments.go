@@ -5,7 +5,6 @@ import (
 	"crypto/rand"
 	"fmt"
 	"regexp"
-	"slices"
 	"strings"
 	"sync"
 
@@ -133,10 +132,16 @@ func (a *active) take(id string) *upload {
 	return u
 }
 
-func (a *active) has(id string) bool {
+// at reports whether there is an upload for a key, by what stands for it.
+func (a *active) at(dir string) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	return a.uploads[id] != nil
+	for _, u := range a.uploads {
+		if u.dir == dir {
+			return true
+		}
+	}
+	return false
 }
 
 // below returns the uploads for keys that begin with the prefix.
@@ -150,81 +155,4 @@ func (a *active) below(prefix string) []*upload {
 		}
 	}
 	return found
-}
-
-// remains are the segments of an object that is about to be replaced or deleted.
-type remains struct {
-	dir      string
-	segments []string
-}
-
-// replaced returns what remains of the object of a key when it is replaced or deleted; nil when it has no segments of ours. It is
-// asked for before, when the object still tells.
-func (s *store) replaced(ctx context.Context, op, key string) (*remains, error) {
-	dir := s.dirOf(key)
-	if !s.large.has(dir) {
-		return nil, nil
-	}
-	m, err := s.manifest(ctx, op, key)
-	if err != nil && !provider.Is(err, provider.KindNotFound) {
-		return nil, err
-	}
-	return &remains{dir: dir, segments: m.ours(s.segments(), dir)}, nil
-}
-
-// tidy deletes the segments that belong to nothing when an object was replaced or deleted: those that it had and those that
-// are listed, but for those that the new one uses, and those of uploads that are under way. That the object was
-// replaced is done and stays so: what fails here is tried again when the key changes next, and found by ListUploads.
-func (s *store) tidy(ctx context.Context, old *remains, now manifest) {
-	if old == nil {
-		return
-	}
-	keep := now.set(s.segments(), old.dir)
-	dead := slices.DeleteFunc(slices.Clone(old.segments), func(name string) bool { return keep[name] })
-	listed, err := s.unused(ctx, old.dir, keep)
-	if err != nil {
-		return
-	}
-	if dead = unique(append(dead, listed...)); len(dead) > 0 && s.deleteFrom(ctx, s.segments(), dead) != nil {
-		return
-	}
-	if len(keep) == 0 && len(s.active.below(old.dir)) == 0 {
-		s.large.remove(old.dir)
-	}
-}
-
-// unused returns the listed segments of a key that nothing needs.
-func (s *store) unused(ctx context.Context, dir string, keep map[string]bool) ([]string, error) {
-	var names []segmentName
-	if err := s.eachSegment(ctx, "tidy", dir+"/"+idPrefix, func(n segmentName, _ listed) {
-		if n.dir == dir && !keep[n.String()] {
-			names = append(names, n)
-		}
-	}); err != nil {
-		return nil, err
-	}
-	alive := map[string]bool{} // by id
-	var dead []string
-	for _, n := range names {
-		if _, known := alive[n.id]; !known {
-			under, err := s.underWay(ctx, n.dir, n.id)
-			if err != nil {
-				return nil, err
-			}
-			alive[n.id] = under
-		}
-		if !alive[n.id] {
-			dead = append(dead, n.String())
-		}
-	}
-	return dead, nil
-}
-
-// underWay reports whether an upload is: of this process, or, as the object that stands for it tells, of another one.
-func (s *store) underWay(ctx context.Context, dir, id string) (bool, error) {
-	if s.active.has(id) {
-		return true, nil
-	}
-	_, exists, err := s.headSegment(ctx, "tidy", segmentName{dir, id, uploadName})
-	return exists, err
 }

@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"sharefs/provider"
+	"sharefs/provider/providertest"
 	"sharefs/test/servers"
 )
 
@@ -238,31 +239,10 @@ func TestAQuotaThatIsPassed(t *testing.T) {
 	b.wantContent("large", slices.Concat(content, content))
 }
 
-// fickle is a body that has other bytes when it is read again.
-type fickle struct {
-	*bytes.Reader
-	reads int
-}
-
-func (f *fickle) Seek(offset int64, whence int) (int64, error) {
-	if whence == io.SeekStart {
-		f.reads++
-	}
-	return f.Reader.Seek(offset, whence)
-}
-
-func (f *fickle) Read(p []byte) (int, error) {
-	n, err := f.Reader.Read(p)
-	if f.reads > 0 && n > 0 {
-		p[0] ^= 1
-	}
-	return n, err
-}
-
 func TestTheClusterVerifiesABody(t *testing.T) {
 	b := newBed(t)
 	data := bytesOf('x', 100_000)
-	_, err := b.Put(t.Context(), "k", &fickle{Reader: bytes.NewReader(data)}, 100_000, provider.PutOptions{})
+	_, err := b.Put(t.Context(), "k", providertest.NewChanging(data), 100_000, provider.PutOptions{})
 	if !provider.Is(err, provider.KindCorrupt) {
 		t.Errorf("bytes that changed on the way: %v, want KindCorrupt", err)
 	}

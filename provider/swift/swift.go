@@ -7,7 +7,7 @@
 // What is beyond the cluster's limit for an object is a static large object: segments in the container CONTAINER_segments,
 // which is made when it is needed, named KEY/UPLOAD/NUMBER. Each upload has names of its own, so that an object which is
 // overwritten stays whole until the new one stands; the segments that then belong to nothing are deleted, as those of an
-// object that is deleted. An upload that is under way has an empty object KEY/UPLOAD/upload beside its segments. A change in
+// object that is deleted, but not while another upload of the key is under way, which may use them. An upload that is under way has an empty object KEY/UPLOAD/upload beside its segments. A change in
 // the middle of a large object leaves the segments that it does not touch where they are, and the new object uses them. Segments
 // that are left behind because a process ended are listed as uploads, and may be aborted. The large objects of others,
 // static and dynamic, are read and replaced; their segments are not ours to delete.
@@ -24,7 +24,6 @@ package swift
 
 import (
 	"context"
-	"fmt"
 	"net/http"
 	"strconv"
 	"sync/atomic"
@@ -209,7 +208,7 @@ func (s *store) headContainer(ctx context.Context, op, container string) (http.H
 
 // Move is not something that Swift can do.
 func (s *store) Move(_ context.Context, src, _ string) (provider.Object, error) {
-	return provider.Object{}, unsupported("move", src, "Swift cannot rename")
+	return provider.Object{}, provider.Unsupported("move", src, "Swift cannot rename")
 }
 
 // Create makes the container.
@@ -234,12 +233,4 @@ func (s *store) createContainer(ctx context.Context, op, name string) error {
 func (s *store) Close() error {
 	s.http.Close()
 	return nil
-}
-
-func unsupported(op, key, why string) error {
-	return &provider.Error{Op: op, Key: key, Kind: provider.KindUnsupported, Err: fmt.Errorf("%s", why)}
-}
-
-func invalid(op, key, format string, args ...any) error {
-	return &provider.Error{Op: op, Key: key, Kind: provider.KindInvalid, Err: fmt.Errorf(format, args...)}
 }

@@ -60,10 +60,10 @@ func (s *store) dirOf(key string) string {
 func (s *store) NewUpload(ctx context.Context, key string, opts provider.UploadOptions) (provider.Upload, error) {
 	const op = "newupload"
 	if s.limits.SLO == nil {
-		return nil, unsupported(op, key, "this cluster has no static large objects")
+		return nil, provider.Unsupported(op, key, "this cluster has no static large objects")
 	}
 	if (provider.Object{Key: key}).IsDir() {
-		return nil, invalid(op, key, "a directory marker has no content")
+		return nil, provider.Invalid(op, key, "a directory marker has no content")
 	}
 	header, err := s.describe(op, key, opts.Metadata, opts.ContentType)
 	if err != nil {
@@ -141,7 +141,7 @@ func (u *upload) keep(m made) provider.Part {
 
 func (u *upload) check(op string, number int) error {
 	if most := u.store.caps.MaxParts; number < 1 || number > most {
-		return invalid(op, u.key, "part number %d: parts are numbered from 1 to %d", number, most)
+		return provider.Invalid(op, u.key, "part number %d: parts are numbered from 1 to %d", number, most)
 	}
 	return u.alive(op)
 }
@@ -211,19 +211,19 @@ func (u *upload) ordered(op string, parts []provider.Part) ([]made, error) {
 		m, ok := u.made[part.Number]
 		switch {
 		case i > 0 && part.Number == sorted[i-1].Number:
-			return nil, invalid(op, u.key, "part %d is named twice", part.Number)
+			return nil, provider.Invalid(op, u.key, "part %d is named twice", part.Number)
 		case !ok:
-			return nil, invalid(op, u.key, "part %d was not sent", part.Number)
+			return nil, provider.Invalid(op, u.key, "part %d was not sent", part.Number)
 		case m.part.Tag != part.Tag:
-			return nil, invalid(op, u.key, "part %d was sent again with other bytes", part.Number)
+			return nil, provider.Invalid(op, u.key, "part %d was sent again with other bytes", part.Number)
 		case part.Size < u.store.caps.MinPartSize && i < len(sorted)-1:
-			return nil, invalid(op, u.key, "part %d has %d bytes: all but the last have %d at least", part.Number, part.Size, u.store.caps.MinPartSize)
+			return nil, provider.Invalid(op, u.key, "part %d has %d bytes: all but the last have %d at least", part.Number, part.Size, u.store.caps.MinPartSize)
 		case part.Size > 0: // no segment is empty
 			all = append(all, m)
 		}
 	}
 	if len(all) == 0 {
-		return nil, invalid(op, u.key, "an upload without a byte: store an empty object with Put")
+		return nil, provider.Invalid(op, u.key, "an upload without a byte: store an empty object with Put")
 	}
 	return all, nil
 }

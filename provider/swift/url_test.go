@@ -18,7 +18,6 @@ func newClients(t *testing.T, opts overhttp.Options) *overhttp.Clients {
 func TestParseURL(t *testing.T) {
 	for text, want := range map[string]string{ // want: String's text, or ! and a part of the error
 		"swift://c":           "swift://c",
-		"swift://c/":          "swift://c",
 		"swift://My_c.1/a/b/": "swift://My_c.1/a/b",
 		"swift://c/p?region=R&auth=https%3A%2F%2Fk%2Fv3":       "swift://c/p?auth=https%3A%2F%2Fk%2Fv3&region=R",
 		"swift://c?cloud=x&auth_version=3&endpoint_type=admin": "swift://c?auth_version=3&cloud=x&endpoint_type=admin",
@@ -27,15 +26,11 @@ func TestParseURL(t *testing.T) {
 		"swift://c:80/p":                      "!port",
 		"swift://u:hunter2@c":                 "!OS_PASSWORD",
 		"swift://c?password=hunter2":          "!do not belong in a URL",
-		"swift://c?colour=red":                "!unknown parameter",
-		"swift://c?region=":                   "!needs one value",
-		"swift://c?region=a&region=b":         "!needs one value",
 		"swift://c?auth_version=4":            "!want 1, 2 or 3",
 		"swift://c?endpoint_type=secret":      "!public, internal or admin",
 		"swift://c?auth=keystone":             "!http://host:port",
 		"swift://c?auth=http://u:hunter2@k":   "!credentials",
 		"swift://c/a//b":                      "!empty component",
-		"swift://c/a#b":                       "!%23",
 		"swift://" + strings.Repeat("c", 250): "!at most 247 bytes",
 	} {
 		u, err := url.Parse(text)

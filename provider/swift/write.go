@@ -14,7 +14,8 @@ import (
 	"sharefs/provider/overhttp"
 )
 
-// Put stores an object with one PUT, and one or two requests more where a large object is replaced.
+// Put stores an object with one PUT. Where a large object is replaced there are some requests more: for what it consists of, before
+// and after, and to delete that.
 func (s *store) Put(ctx context.Context, key string, body io.ReadSeeker, size int64, opts provider.PutOptions) (provider.Object, error) {
 	const op = "put"
 	if err := noCondition(op, key, opts.If); err != nil {
@@ -24,7 +25,7 @@ func (s *store) Put(ctx context.Context, key string, body io.ReadSeeker, size in
 		return provider.Object{}, err
 	}
 	if size > 0 && (provider.Object{Key: key}).IsDir() {
-		return provider.Object{}, invalid(op, key, "a directory marker has no content, this one would have %d bytes", size)
+		return provider.Object{}, provider.Invalid(op, key, "a directory marker has no content, this one would have %d bytes", size)
 	}
 	header, err := s.describe(op, key, opts.Metadata, opts.ContentType)
 	if err != nil {
@@ -76,7 +77,7 @@ func (s *store) describe(op, key string, md provider.Metadata, contentType strin
 func (s *store) checkSize(op, key string, size int64) error {
 	switch {
 	case size < 0:
-		return invalid(op, key, "a size of %d bytes", size)
+		return provider.Invalid(op, key, "a size of %d bytes", size)
 	case size > s.caps.MaxPutSize:
 		return &provider.Error{Op: op, Key: key, Kind: provider.KindTooLarge,
 			Err: errors.New("more than the cluster takes in one request: use an upload in parts")}
@@ -89,7 +90,7 @@ func noCondition(op, key string, c provider.Condition) error {
 	if c.IsZero() {
 		return nil
 	}
-	return unsupported(op, key, "Swift checks no condition on what it writes without a race")
+	return provider.Unsupported(op, key, "Swift checks no condition on what it writes without a race")
 }
 
 // cloned returns what was stored: no metadata is known and empty.
@@ -178,7 +179,7 @@ func (s *store) whyNotCopied(ctx context.Context, src string, err error) error {
 func (s *store) change(ctx context.Context, key string, opts provider.CopyOptions) (provider.Object, error) {
 	const op = "copy"
 	if opts.Metadata == nil {
-		return provider.Object{}, invalid(op, key, "a copy onto itself without new metadata changes nothing")
+		return provider.Object{}, provider.Invalid(op, key, "a copy onto itself without new metadata changes nothing")
 	}
 	header, err := s.describeCopy(key, opts)
 	if err != nil {

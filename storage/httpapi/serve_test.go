@@ -35,12 +35,17 @@ var key = must(NewIdentity(time.Now()))
 
 func serve(t *testing.T, o Options) *serving {
 	t.Helper()
-	w := newWorld(t, storage.Options{}, o)
-	identity, err := ParseIdentity(key)
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	return serveOn(t, o, listener)
+}
+
+func serveOn(t *testing.T, o Options, listener net.Listener) *serving {
+	t.Helper()
+	w := newWorld(t, storage.Options{}, o)
+	identity, err := ParseIdentity(key)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -7,7 +7,6 @@ import (
 	"io"
 	"log"
 	"maps"
-	"net"
 	"net/http"
 	"net/http/httputil"
 	"net/url"
@@ -132,7 +131,7 @@ func (p *ReverseProxy) ComeBack() error {
 	if p.server != nil {
 		return nil
 	}
-	l, err := net.Listen("tcp", p.addr)
+	l, err := listenAgain(p.addr)
 	if err != nil {
 		return fmt.Errorf("proxy: %w", err)
 	}

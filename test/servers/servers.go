@@ -12,8 +12,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	mathrand "math/rand/v2"
-	"net"
 	"net/http"
 	"net/url"
 	"os"
@@ -138,22 +136,6 @@ func start(ctx context.Context, sw software) (*Server, error) {
 		}
 	}
 	return nil, errors.Join(fmt.Errorf("starting %s: %w", sw.name, err), s.Close())
-}
-
-// FreePort returns an address of 127.0.0.1 that nothing listens on. It is none of the ports that the kernel gives to
-// outgoing connections, of which tests make thousands: one of those may be taken before it is listened on, or while a
-// proxy has gone away.
-func FreePort() (string, error) {
-	const least, most = 10_000, 32_000
-	var err error
-	for range 100 {
-		var l net.Listener
-		addr := fmt.Sprintf("127.0.0.1:%d", least+mathrand.IntN(most-least))
-		if l, err = net.Listen("tcp", addr); err == nil {
-			return addr, l.Close()
-		}
-	}
-	return "", err
 }
 
 func (s *Server) listenOn(addr string, err error) error {

@@ -238,7 +238,7 @@ func TestSoakATahoeNodeKeepsItsSharesInAMount(t *testing.T) {
 	}
 	n.end()
 	m.Flush()
-	if found := sharesIn(store.Keys(t)); found != len(files) {
+	if found := len(sharesIn(store.Keys(t))); found != len(files) {
 		t.Errorf("%d shares in the bucket, want %d: %q", found, len(files), store.Keys(t))
 	}
 	m.Unmount()

@@ -147,8 +147,9 @@ func (n *node) awaitConnected(count int) {
 // try runs a command of sharefs that may fail, and returns all that it said.
 func try(t *testing.T, args ...string) (string, error) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	binary := harness.Binary(t) // which may be made only now, and that takes longer than the command may
+	ctx, cancel := context.WithTimeout(t.Context(), nodeEnd)
 	defer cancel()
-	out, err := exec.CommandContext(ctx, harness.Binary(t), args...).CombinedOutput()
+	out, err := exec.CommandContext(ctx, binary, args...).CombinedOutput()
 	return string(out), err
 }

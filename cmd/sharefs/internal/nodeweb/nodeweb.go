@@ -9,9 +9,6 @@ import (
 	"html/template"
 	"net"
 	"net/http"
-	"regexp"
-	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -36,7 +33,7 @@ func Handler(report func() Report) http.Handler {
 		})
 	}
 	show("GET /{$}", "text/html; charset=utf-8", func(b *bytes.Buffer, r Report) error { return page.Execute(b, r) })
-	show("GET /metrics", "text/plain; version=0.0.4; charset=utf-8", metrics)
+	mux.Handle("GET /metrics", metrics(report))
 	show("GET /status.json", "application/json", asJSON)
 	return mux
 }
@@ -67,40 +64,6 @@ func asJSON(b *bytes.Buffer, r Report) error {
 		Stats    map[string]float64 `json:"stats"`
 		Counters map[string]float64 `json:"counters"`
 	}{r, byName(r.stats()), byName(r.counters())})
-}
-
-// percentile is how Tahoe-LAFS's figures tell one: the metric has it as its label.
-var percentile = regexp.MustCompile(`\.(\d\d)_(\d)_percentile$`)
-
-// metrics writes the figures in Prometheus's text format, under the names of Tahoe-LAFS's /statistics?t=openmetrics. There add-lease keeps
-// its hyphen, which no scraper takes; here it is an underscore.
-func metrics(b *bytes.Buffer, r Report) error {
-	for _, family := range []struct {
-		prefix, kind string
-		stats        []stat
-	}{{"tahoe_counters_", "counter", r.counters()}, {"tahoe_stats_", "gauge", r.stats()}} {
-		lines := map[string][]string{} // by the name of the metric, since those of one stand together
-		for _, s := range family.stats {
-			label := ""
-			name := percentile.ReplaceAllStringFunc(s.name, func(found string) string {
-				p := percentile.FindStringSubmatch(found)
-				label = `{quantile="0.` + p[1] + p[2] + `"}`
-				return ""
-			})
-			name = family.prefix + strings.NewReplacer(".", "_", "-", "_").Replace(name)
-			lines[name] = append(lines[name], name+label+" "+strconv.FormatFloat(s.value, 'g', -1, 64)+"\n")
-		}
-		names := make([]string, 0, len(lines))
-		for name := range lines {
-			names = append(names, name)
-		}
-		slices.Sort(names)
-		for _, name := range names {
-			slices.Sort(lines[name])
-			fmt.Fprintf(b, "# TYPE %s %s\n%s", name, family.kind, strings.Join(lines[name], ""))
-		}
-	}
-	return nil
 }
 
 //go:embed page.html
