@@ -14,7 +14,6 @@ import (
 type request struct {
 	op, key string
 	slow    bool // may take long without a sign of life
-	shares  int  // if more than one: may take so many times as long without one
 	once    bool // is not repeated once it may have taken effect
 
 	// settle finds out whether an attempt that got no answer took effect, after a later one found the condition
@@ -57,7 +56,7 @@ func (p *Provider) attempt(ctx context.Context, r request, try func(context.Cont
 	if r.slow || p.opts.AttemptTimeout < 0 {
 		return try(ctx, nil)
 	}
-	ctx, dog := p.watch(ctx, max(r.shares, 1))
+	ctx, dog := p.watch(ctx)
 	defer dog.end()
 	return dog.explain(r.op, r.key, try(ctx, dog))
 }
@@ -88,10 +87,10 @@ type watchdog struct {
 	timer        *time.Timer
 }
 
-// watch returns the context of an attempt, and its watchdog, which is running, and waits shares times AttemptTimeout.
-func (p *Provider) watch(ctx context.Context, shares int) (context.Context, *watchdog) {
+// watch returns the context of an attempt, and its watchdog, which is running.
+func (p *Provider) watch(ctx context.Context) (context.Context, *watchdog) {
 	inner, cancel := context.WithCancel(ctx)
-	d := &watchdog{outer: ctx, inner: inner, cancel: cancel, timeout: time.Duration(shares) * patient(ctx, p.opts.AttemptTimeout)}
+	d := &watchdog{outer: ctx, inner: inner, cancel: cancel, timeout: patient(ctx, p.opts.AttemptTimeout)}
 	d.timer = time.AfterFunc(d.timeout, cancel)
 	return limit.WithWaiter(inner, d), d
 }

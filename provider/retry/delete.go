@@ -6,16 +6,11 @@ import (
 	"sharefs/provider"
 )
 
-// shareKeys are how many keys of a Delete have AttemptTimeout together. One that is cut off would have to go through all of
-// them again, those that are gone too.
-const shareKeys = 25
-
 // Delete repeats for the keys that failed for a reason that may pass. Those that failed for good are in its error.
 func (p *Provider) Delete(ctx context.Context, opts provider.DeleteOptions, keys ...string) error {
 	var good, bad provider.DeleteErrors // of the last attempt: may pass; of all: for good
 	left := keys
-	r := request{op: "delete", key: only(keys), slow: len(keys) > p.Capabilities().MaxDeleteBatch,
-		shares: (len(keys) + shareKeys - 1) / shareKeys}
+	r := request{op: "delete", key: only(keys), slow: len(keys) > p.Capabilities().MaxDeleteBatch}
 	err := p.do(ctx, r, func(ctx context.Context, _ *watchdog) error {
 		good = nil
 		err := p.inner.Delete(ctx, opts, left...)

@@ -58,7 +58,7 @@ func (p *Provider) newReader(ctx context.Context, key string, opts provider.Open
 func (r *reader) open(opts provider.OpenOptions) (err error) {
 	ctx, dog := r.ctx, (*watchdog)(nil)
 	if r.p.opts.AttemptTimeout > 0 {
-		ctx, dog = r.p.watch(r.ctx, 1)
+		ctx, dog = r.p.watch(r.ctx)
 	}
 	body, o, err := r.p.inner.Open(ctx, r.key, opts)
 	if err != nil {

@@ -42,9 +42,8 @@ type Options struct {
 	BaseDelay, MaxDelay time.Duration
 
 	// AttemptTimeout is how long one attempt may go without a sign of life: until it is answered, and between the
-	// bytes of a body in either direction; 0 means one minute. A Delete has it for each 25 keys of a batch: Swift
-	// deletes two at a time and answers then. It does not apply to what may take a store long for good reason: Copy,
-	// Move, CopyPart, Complete, Create, a Delete of several batches.
+	// bytes of a body in either direction; 0 means one minute. It does not apply to what may take a store long
+	// for good reason: Copy, Move, CopyPart, Complete, Create, a Delete of several batches.
 	AttemptTimeout time.Duration
 
 	// Logger gets every repeat at level debug; nil means none.
