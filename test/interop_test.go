@@ -212,7 +212,8 @@ func mountS3fs(t *testing.T, s *harness.Store) string {
 	}
 	base := t.TempDir()
 	dir, secret := filepath.Join(base, "mnt"), filepath.Join(base, "secret")
-	if err := errors.Join(os.Mkdir(dir, 0o755), os.WriteFile(secret, []byte(s.Server.AccessKey+":"+s.Server.SecretKey), 0o600)); err != nil {
+	keys := "AWSAccessKeyId=" + s.Server.AccessKey + "\nAWSSecretKey=" + s.Server.SecretKey + "\n" // a Swift's key has a colon in it
+	if err := errors.Join(os.Mkdir(dir, 0o755), os.WriteFile(secret, []byte(keys), 0o600)); err != nil {
 		t.Fatal(err)
 	}
 	var said bytes.Buffer

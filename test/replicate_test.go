@@ -212,6 +212,9 @@ func TestACopyWhoseStoreIsTakenOverStops(t *testing.T) {
 	behind, proxy := to.Behind(t)
 	holdUp(proxy, servers.Put, 30)
 	times := "SHAREFS_TEST_CLAIM=1s,30s,40s"
+	if settles(to) {
+		times = shortClaim(to)
+	}
 	c := startCopy(t, harness.NewUser(t, to).With(times), from, behind)
 	c.stuckAt(proxy)
 	m := harness.PrepareMount(t, to)

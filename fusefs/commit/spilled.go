@@ -32,9 +32,19 @@ func (c *Committer) piecesOfSpilled(l stage.Layout, spills []catalog.Spill, patc
 	return c.lawful(pieces)
 }
 
-// unspilled are the parts of a range that is not copied from a spill.
+// unspilled are the parts of a range that is not copied from a spill. Of one that was changed in places only those are sent, if it
+// may be patched: what is sent of the rest would have to be fetched.
 func (c *Committer) unspilled(l stage.Layout, off, end int64, patch bool) []transfer.Piece {
-	copied := patch && !touches(l.Dirty, off, end)
+	changed := within(l.Dirty, off, end)
+	if patch && len(changed) > 0 {
+		if pieces := c.planPatch(c.caps, end-off, changed); pieces != nil {
+			for i := range pieces {
+				pieces[i].Off += off
+			}
+			return pieces
+		}
+	}
+	copied := patch && len(changed) == 0
 	most := int64(transfer.DefaultPartSize)
 	if copied {
 		most = end - off
@@ -89,14 +99,16 @@ func holds(ranges []stage.Range, off, end int64) bool {
 	return false
 }
 
-// touches reports whether one of the ranges has any of [off, end).
-func touches(ranges []stage.Range, off, end int64) bool {
+// within returns what ranges have of [off, end), counted from off.
+func within(ranges []stage.Range, off, end int64) []transfer.Range {
+	var out []transfer.Range
 	for _, r := range ranges {
-		if r.Off < end && off < r.Off+r.Len {
-			return true
+		lo, hi := max(r.Off, off), min(r.Off+r.Len, end)
+		if lo < hi {
+			out = append(out, transfer.Range{Off: lo - off, Len: hi - lo})
 		}
 	}
-	return false
+	return out
 }
 
 // dropSpills forgets the spills of a staged file whose content is stored, and dooms their objects.

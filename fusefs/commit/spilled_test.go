@@ -62,6 +62,34 @@ func TestWhatNobodyChangedSinceIsCopiedFromItsSpill(t *testing.T) {
 	}
 }
 
+// TestASmallChangeBesideSpillsSendsItsPart: of a file that was stored, was changed in the middle and has grown, of which some is in
+// spills.
+func TestASmallChangeBesideSpillsSendsItsPart(t *testing.T) {
+	const mib = 1 << 20
+	l := stage.Layout{Size: 86 * mib, Dirty: []stage.Range{{Off: 20 * mib, Len: mib}, {Off: 60 * mib, Len: 26 * mib}}, Absent: []stage.Range{{Len: 84 * mib}}}
+	for _, tc := range []struct {
+		caps  provider.Capabilities
+		spill int64 // bytes of one
+	}{
+		{provider.Capabilities{Copy: true, MinPartSize: 5 * mib, MaxParts: 10_000}, 8 * mib},
+		{provider.Capabilities{Copy: true, MinPartSize: 1, MaxPartSize: 4 * mib, MaxParts: 500}, 4 * mib},
+	} {
+		var spills []catalog.Spill
+		for off := int64(60 * mib); off < 84*mib; off += tc.spill {
+			spills = append(spills, catalog.Spill{Off: off, Len: tc.spill, Key: fmt.Sprint(off)})
+		}
+		sent := int64(0)
+		for _, p := range planner(tc.caps).piecesOfSpilled(l, spills, true) {
+			if !p.Copy {
+				sent += p.Len
+			}
+		}
+		if sent < 3*mib || sent > 8*mib {
+			t.Errorf("%d bytes are sent of a change of 1 MiB and an end of 2, where a part has %d at least", sent, tc.caps.MinPartSize)
+		}
+	}
+}
+
 // TestPartsOfASpilledFileAreLawful: they tile the file, are long enough, copy from a spill only what is absent, and from the
 // object only what is clean.
 func TestPartsOfASpilledFileAreLawful(t *testing.T) {
@@ -85,7 +113,11 @@ func TestPartsOfASpilledFileAreLawful(t *testing.T) {
 			spills = append(spills, catalog.Spill{Off: r.Off, Len: r.Len, Key: "k"})
 		}
 		patch := rapid.Bool().Draw(t, "patch")
-		pieces := planner(caps).piecesOfSpilled(l, spills, patch)
+		c := planner(caps)
+		if rapid.Bool().Draw(t, "in pieces of any size") {
+			c.planPatch = planAll
+		}
+		pieces := c.piecesOfSpilled(l, spills, patch)
 		if pieces == nil {
 			return
 		}
@@ -96,7 +128,7 @@ func TestPartsOfASpilledFileAreLawful(t *testing.T) {
 				t.Fatalf("part %d: %+v", i, pieces)
 			case p.From != nil && (p.From.Off != p.Off-offsetOf(spills, p.Off) || !holds(l.Absent, p.Off, p.Off+p.Len)):
 				t.Fatalf("part %d is not all in its spill: %+v", i, p)
-			case p.Copy && p.From == nil && (!patch || touches(l.Dirty, p.Off, p.Off+p.Len)):
+			case p.Copy && p.From == nil && (!patch || len(within(l.Dirty, p.Off, p.Off+p.Len)) > 0):
 				t.Fatalf("part %d is not the stored object's: %+v", i, p)
 			}
 			at += p.Len

@@ -32,9 +32,10 @@ type limits struct {
 	} `json:"bulk_delete"`
 }
 
-// maxBatch is how many names are deleted by one request, where the cluster takes more: it deletes one after the other, and a
-// thousand take a minute.
-const maxBatch = 200
+// maxBatch is how many names are deleted by one request, where the cluster takes more: it deletes two at a time, says nothing for ten
+// seconds, and goes on with the rest when nobody waits any more. So a request must be over in the time that any other may take:
+// what is stored anew under one of the names waits no longer than that for a delete that may come late.
+const maxBatch = 25
 
 // askLimits asks the cluster. One that does not tell has Swift's own limits.
 func (s *store) askLimits(ctx context.Context) (limits, error) {

@@ -100,6 +100,10 @@ func (s *Store) object(tb testing.TB, key string) (Object, error) {
 // Put stores an object on a server, without sharefs.
 func (s *Store) Put(tb testing.TB, key string, body []byte, metadata map[string]string) {
 	tb.Helper()
+	if s.Kind == SwiftSmall && len(body) > SmallObject {
+		s.putSegments(tb, key, body)
+		return
+	}
 	_, err := s.Server.Client().PutObject(tb.Context(),
 		&s3.PutObjectInput{Bucket: &s.Bucket, Key: &key, Body: bytes.NewReader(body), Metadata: metadata})
 	if err != nil {

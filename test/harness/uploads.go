@@ -3,9 +3,11 @@ package harness
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net/http"
 	"net/url"
 	"path"
+	"slices"
 	"strings"
 	"testing"
 
@@ -78,6 +80,38 @@ func (s *Store) segmentsOf(tb testing.TB, key string) map[string]bool {
 		used[e.Name] = true
 	}
 	return used
+}
+
+// putSegments stores what is too large for one object as Swift's own client does: in segments, in a container of their own.
+func (s *Store) putSegments(tb testing.TB, key string, body []byte) {
+	tb.Helper()
+	container := s.Bucket + "_others"
+	put := func(r servers.SwiftRequest) {
+		tb.Helper()
+		r.Method = http.MethodPut
+		res, err := s.Swift.Do(tb.Context(), r)
+		if err != nil {
+			tb.Fatalf("storing %s in segments: %v", key, err)
+		}
+		if err := res.Body.Close(); err != nil {
+			tb.Fatal(err)
+		}
+	}
+	put(servers.SwiftRequest{Container: container})
+	type segment struct {
+		Path string `json:"path"`
+	}
+	var manifest []segment
+	for part := range slices.Chunk(body, SmallObject) {
+		name := fmt.Sprintf("%s/%08d", key, len(manifest))
+		put(servers.SwiftRequest{Container: container, Key: name, Body: part})
+		manifest = append(manifest, segment{"/" + container + "/" + name})
+	}
+	text, err := json.Marshal(manifest)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	put(servers.SwiftRequest{Container: s.Bucket, Key: key, Query: url.Values{"multipart-manifest": {"put"}}, Body: text})
 }
 
 func missing(err error) bool {
