@@ -66,14 +66,19 @@ func (s *store) Open(ctx context.Context, key string, opts provider.OpenOptions)
 func (s *store) get(ctx context.Context, key string, opts provider.OpenOptions) (io.ReadCloser, provider.Object, error) {
 	const op = "open"
 	header := http.Header{}
-	if r := overhttp.Range(opts); r != "" {
-		header.Set("Range", r)
+	if span := overhttp.Range(opts); span != "" {
+		header.Set("Range", span)
 	}
 	if opts.IfVersion != "" {
 		header.Set("If-Match", ifMatch(opts.IfVersion))
 	}
 	reading, cancel := context.WithCancel(ctx)
-	res, err := s.do(reading, request{op: op, key: key, method: http.MethodGet, container: s.cfg.Container, object: key, header: header})
+	r := request{op: op, key: key, method: http.MethodGet, container: s.cfg.Container, object: key, header: header}
+	res, err := s.do(reading, r)
+	if provider.Is(err, provider.KindNotFound) {
+		// Said, too, by a server that finds the file of an object and cannot open it any more, since the object is just replaced.
+		res, err = s.do(reading, r)
+	}
 	if err != nil {
 		cancel()
 		return nil, provider.Object{}, s.missing(ctx, op, key, err)
