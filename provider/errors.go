@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 	"time"
 )
 
@@ -113,8 +114,13 @@ func IsContext(err error) bool {
 	return errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)
 }
 
-// Unanswered reports whether err is that of a request that got no answer, and may yet take effect.
+// Unanswered reports whether err is that of a request that got no answer, and may yet take effect; of a Delete of several keys,
+// for one of them at least.
 func Unanswered(err error) bool {
+	var d DeleteErrors
+	if errors.As(err, &d) {
+		return slices.ContainsFunc(d, func(e *Error) bool { return e.Unanswered })
+	}
 	var e *Error
 	return errors.As(err, &e) && e.Unanswered
 }

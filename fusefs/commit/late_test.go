@@ -74,7 +74,11 @@ func (l *laggard) Copy(ctx context.Context, src, dst string, o provider.CopyOpti
 func (l *laggard) Delete(ctx context.Context, o provider.DeleteOptions, keys ...string) error {
 	keys = slices.Clone(keys)
 	if err := l.late("delete", func() { _ = l.Provider.Delete(context.Background(), o, keys...) }); err != nil {
-		return err
+		var failed provider.DeleteErrors
+		for _, key := range keys {
+			failed = append(failed, &provider.Error{Op: "delete", Key: key, Kind: provider.KindUnavailable, Unanswered: true, Err: err})
+		}
+		return provider.NewDeleteError(failed)
 	}
 	return l.Provider.Delete(ctx, o, keys...)
 }
@@ -92,6 +96,8 @@ func TestALateRequestSpoilsNothing(t *testing.T) {
 	}{
 		{"a delete, and the name is used again", s3like(), "delete",
 			func(b *bed) error { return b.rm("stored") }, func(b *bed) error { return done(b.write("stored", "new")) }},
+		{"two deletes in one request, and a name is used again", s3like(), "delete",
+			func(b *bed) error { return errors.Join(b.rm("stored"), b.rm("other")) }, func(b *bed) error { return done(b.write("stored", "new")) }},
 		{"a delete, and a file is renamed to the name", s3like(), "delete",
 			func(b *bed) error { return b.rm("stored") }, func(b *bed) error { return b.mv("other", "stored") }},
 		{"a delete, and the name becomes a directory", s3like(), "delete",

@@ -123,7 +123,7 @@ func (s *store) deleteBatch(ctx context.Context, keys []string) (provider.Delete
 	}
 	for _, key := range keys {
 		if left[key] {
-			failed = append(failed, &provider.Error{Op: op, Key: key, Kind: provider.KindUnavailable,
+			failed = append(failed, &provider.Error{Op: op, Key: key, Kind: provider.KindUnavailable, Unanswered: true,
 				Err: errors.New("the store's answer does not say whether it was deleted")})
 		}
 	}

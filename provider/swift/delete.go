@@ -126,7 +126,8 @@ func (s *store) deleteBatch(ctx context.Context, container string, names []strin
 	defer res.close()
 	var said bulkAnswer
 	if err := json.NewDecoder(res.Body).Decode(&said); err != nil {
-		failed, err := allFailed(ctx, names, &provider.Error{Op: op, Kind: provider.KindUnavailable, Err: fmt.Errorf("the cluster's answer breaks off: %w", err)})
+		failed, err := allFailed(ctx, names, &provider.Error{Op: op, Kind: provider.KindUnavailable, Unanswered: true, // the cluster goes on
+			Err: fmt.Errorf("the cluster's answer breaks off: %w", err)})
 		return failed, "", err
 	}
 	failed := failedOf(container, said.Errors)
