@@ -116,7 +116,7 @@ func killedChild(args string) error {
 }
 
 func TestSoakAKilledProcessLosesNoChangeThatReturned(t *testing.T) {
-	kills := soak.Count(6, 200)
+	kills := soak.Count(4, 200)
 	start := soak.Seed(t)
 	for i := range kills {
 		seed := start + uint64(i)

@@ -196,7 +196,7 @@ func newModelStore(change func(*provider.Capabilities)) provider.Provider {
 func TestSoakTreeIsAFilesystem(t *testing.T) {
 	checks := flag.Lookup("rapid.checks")
 	if checks.Value.String() == checks.DefValue {
-		if err := checks.Value.Set(strconv.Itoa(soak.Count(15, 300))); err != nil {
+		if err := checks.Value.Set(strconv.Itoa(soak.Count(10, 300))); err != nil {
 			t.Fatal(err)
 		}
 		defer checks.Value.Set(checks.DefValue)

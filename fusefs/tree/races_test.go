@@ -298,8 +298,8 @@ func TestAListingThatComesTooLateChangesNothing(t *testing.T) {
 	must(t, m.once(ctx, m.loads, Root, func(ctx context.Context) error { return m.list(ctx, Root) }))
 }
 
-// TestStatTellsOfEveryChangeThatEndedBefore: the kernel keeps what it is told for an hour, unless a change began later.
-func TestStatTellsOfEveryChangeThatEndedBefore(t *testing.T) {
+// TestSoakStatTellsOfEveryChangeThatEndedBefore: the kernel keeps what it is told for an hour, unless a change began later.
+func TestSoakStatTellsOfEveryChangeThatEndedBefore(t *testing.T) {
 	m := openTree(t, mem.New(mem.Options{}), Options{Writeback: time.Millisecond})
 	must(t, m.write("f", ""))
 	ino, err := m.walk("f")
@@ -334,7 +334,7 @@ func TestStatTellsOfEveryChangeThatEndedBefore(t *testing.T) {
 			}
 		})
 	}
-	for n := range int64(soak.Count(400, 1500)) {
+	for n := range int64(soak.Count(150, 1500)) {
 		h, err := m.open("f", syscall.O_WRONLY)
 		must(t, err)
 		_, err = h.WriteAt(ctx, []byte("x"), n)

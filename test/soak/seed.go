@@ -36,12 +36,17 @@ func Seed(t testing.TB) uint64 {
 	return n
 }
 
-// FixRapid gives the tests of a package that uses rapid their seed. A TestMain calls it first, so that the flags of the
+// FixRapid gives the tests of a package that uses rapid their seed and count. A TestMain calls it first, so that the flags of the
 // command line go before it.
 func FixRapid() {
 	n, err := chooseSeed()
 	if err == nil {
 		err = flag.Set("rapid.seed", strconv.FormatUint(n, 10))
+	}
+	if err == nil {
+		checks := flag.Lookup("rapid.checks")
+		checks.DefValue = strconv.Itoa(Count(40, 100))
+		err = checks.Value.Set(checks.DefValue)
 	}
 	if err == nil {
 		err = flag.Set("rapid.nofailfile", "true") // with its seed a failure is found again
