@@ -11,6 +11,7 @@ import (
 	"sharefs/cmd/sharefs/internal/exit"
 	"sharefs/cmd/sharefs/internal/resume"
 	"sharefs/fusefs/claim"
+	"sharefs/provider"
 )
 
 // heldStore is the claim on the destination of a copy, with what this machine keeps of it.
@@ -91,6 +92,12 @@ func (h *heldStore) abortUploads(ctx context.Context, c *copying) error {
 			if u.Key == key && err == nil {
 				err = dst.AbortUpload(ctx, key, u.ID)
 			}
+		}
+		switch provider.KindOf(err) {
+		case provider.KindDenied, provider.KindUnsupported: // it would be so with every copy
+			c.log.Warn("uploads in parts that were left may stay, and cost money: end them with the store's own tools, or by a lifecycle rule",
+				"key", key, "error", err)
+			err = nil
 		}
 		if err != nil {
 			return fmt.Errorf("ending the uploads of %q that were left: %w", key, err)
