@@ -5,10 +5,10 @@ LDFLAGS := -s -w -X main.version=$(VERSION)
 FIGURES := $(CURDIR)/.run/soak-figures.jsonl
 
 # What these test runs in servers and mounts, which are other processes, where the race detector sees nothing: they run
-# without it in "make test", and with it in "make race".
+# without it in "make test", and with it in "make race". The longest is begun first.
 APART   := ^sharefs/(test|cmd/sharefs$$|provider/(s3|swift)$$)
 UNIT     = $(shell go list ./... | grep -Ev '$(APART)')
-REST     = $(shell go list ./... | grep -E '$(APART)')
+REST     = $(shell go list ./test ./... | grep -E '$(APART)')
 TIMEOUT := 40m
 FUZZTIME ?= 10m
 
