@@ -173,7 +173,7 @@ func (s *store) fail(ctx context.Context, op, key string, err error) error {
 		}
 	}
 	return &provider.Error{Op: op, Key: key, Kind: kind, RetryAfter: overhttp.RetryAfter(a.header, time.Now()), Err: &cause{text, err},
-		Unanswered: overhttp.OfGateway(a.status) || a.status < http.StatusMultipleChoices} // an answer that begins well and breaks off
+		Unanswered: overhttp.OfGateway(a.status) || a.status < http.StatusMultipleChoices && a.code == ""} // it began well and broke off
 }
 
 // sent reports whether a request was tried at all, and did not fail before in the SDK.
