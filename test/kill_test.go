@@ -326,6 +326,12 @@ func (k *killer) shown() harness.Tree {
 		return found
 	}
 	phantoms := k.mount.Store.Phantoms(k.t)
+	if len(phantoms) > 0 { // the comparison that goes on since the kill would bring them back after they were removed
+		if _, err := k.mount.Sharefs("reconcile", k.mount.Dir); err != nil {
+			k.t.Fatal(err)
+		}
+		found = harness.ReadTree(k.t, k.mount.Dir)
+	}
 	slices.Reverse(phantoms) // what is below comes first
 	for _, dir := range phantoms {
 		if _, wanted := k.want[dir]; !wanted && found[dir].Type == harness.Directory {
