@@ -49,7 +49,7 @@ func (b *budget) wait(ctx context.Context, err error) error {
 	}
 }
 
-// delay returns a random time below a bound that doubles with every failure, or the store's RetryAfter when that is
+// delay returns a random time, never none, up to a bound that doubles with every failure, or the store's RetryAfter when that is
 // longer.
 func (b *budget) delay(err error) time.Duration {
 	bound := max(b.p.opts.BaseDelay, 1)
