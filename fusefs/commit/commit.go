@@ -218,11 +218,15 @@ func (c *Committer) Closed(ino uint64) { c.q.closed(itemID{ino: ino}, c.o.Now(),
 
 // SyncDoomed deletes the objects now, and returns when each is gone, or with the first error.
 func (c *Committer) SyncDoomed(ctx context.Context, keys ...string) error {
+	return c.sync(ctx, doomedItems(keys))
+}
+
+func doomedItems(keys []string) []itemID {
 	ids := make([]itemID, len(keys))
 	for i, key := range keys {
 		ids[i] = itemID{key: key}
 	}
-	return c.sync(ctx, ids)
+	return ids
 }
 
 // Sync stores the inodes now, and returns when each is stored, or with the first error of storing one.

@@ -19,9 +19,5 @@ func (q *queue) hurry() {
 
 // HurryDoomed has objects deleted without a delay, and does not wait for that.
 func (c *Committer) HurryDoomed(keys ...string) {
-	ids := make([]itemID, len(keys))
-	for i, key := range keys {
-		ids[i] = itemID{key: key}
-	}
-	c.q.urge(ids, c.o.Now())
+	c.q.urge(doomedItems(keys), c.o.Now())
 }
