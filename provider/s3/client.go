@@ -60,7 +60,7 @@ func (s *store) connect(ctx context.Context, opts Options) error {
 		// Checksums are the driver's own: the SDK's would be sent behind the body, in a framing that many servers refuse.
 		o.RequestChecksumCalculation = aws.RequestChecksumCalculationWhenRequired
 		o.ResponseChecksumValidation = aws.ResponseChecksumValidationWhenRequired
-		o.Retryer = aws.NopRetryer{}
+		o.Retryer = raceRetryer()
 		o.APIOptions = append(o.APIOptions, demands.attach, keys.attach)
 		o.Logger = logging.Nop{} // what goes wrong is returned
 	})

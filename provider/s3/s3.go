@@ -2,7 +2,8 @@
 //
 // It promises what package provider promises, by one request for each call (a listing of uploads may take several, a
 // range past the end one more). Requests are never repeated here: that is the retry decorator's work; but one whose keys the
-// store refuses is sent once more when the AWS configuration has other keys by then. Bodies are sent
+// store refuses is sent once more when the AWS configuration has other keys by then, and a write that MinIO denies a few times,
+// within a moment. Bodies are sent
 // in one piece with their length, signed and hashed with SHA-256, which every server that speaks Signature Version 4 verifies;
 // Put adds a CRC32C that the store keeps and Open verifies.
 //
@@ -15,7 +16,8 @@
 //     keys with them are refused there, and a listing that meets one fails. Its directory markers have the time of the
 //     directory, which changes with every key that comes or goes directly below.
 //   - MinIO takes both "a" and "a/b", and then lists "a" and nothing of what is below "a/". When it is restarted it
-//     forgets in listings the uploads in parts, until it is asked for one by its whole key.
+//     forgets in listings the uploads in parts, until it is asked for one by its whole key. A write that meets the removal
+//     of an empty directory above it is answered like one without the right to it.
 //   - Neither checks a condition on the destination of a copy.
 //   - Swift's S3 layer (s3api) checks no conditions; CreateIfAbsent and the others are false. It takes 1000
 //     parts. Of an object that is being replaced it may say that there is none: it is asked twice.
