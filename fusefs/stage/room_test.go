@@ -5,7 +5,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -383,6 +385,49 @@ func TestAFullStageStillReadsAndUploads(t *testing.T) {
 	}
 	if _, err := f.Snapshot(bg, SnapshotOptions{Fill: true}); !errors.Is(err, unix.ENOSPC) {
 		t.Errorf("a copy without room: %v", err)
+	}
+}
+
+// TestWhatIsSentFromTheBaseIsReadAhead: who sends a part asks for little at a time, and several parts are sent at once.
+func TestWhatIsSentFromTheBaseIsReadAhead(t *testing.T) {
+	const parts, partPages = 4, 20
+	for _, memory := range []bool{true, false} {
+		s := small(t, 10, RoomOptions{})
+		content := pattern(8, parts*partPages*page)
+		f, base := adoptAbsent(t, s, 1, content)
+		must(t, grow(bg, s, create(t, s, 2), (s.Room().Size-s.Room().Used)/page-3))
+		s.limits.smallSnapshot, s.limits.ahead = page, 4*page
+		if !memory {
+			_, ok := s.memory.copy(s.memory.limit)
+			if !ok {
+				t.Fatal("there is no memory")
+			}
+		}
+		snap, err := f.Snapshot(bg, SnapshotOptions{Exclusive: true, Fill: true})
+		must(t, err)
+		base.mu.Lock()
+		base.requests = nil
+		base.mu.Unlock()
+		var wg sync.WaitGroup
+		for i := range int64(parts) {
+			wg.Go(func() {
+				part := io.NewSectionReader(snap, i*partPages*page, partPages*page)
+				got := make([]byte, part.Size())
+				for off := int64(0); off < part.Size(); off += 1000 {
+					if n, err := part.ReadAt(got[off:min(off+1000, part.Size())], off); err != nil {
+						t.Errorf("%d bytes at %d of part %d: %v", n, off, i, err)
+					}
+				}
+				if at := firstDiff(got, content[i*partPages*page:(i+1)*partPages*page]); at >= 0 {
+					t.Errorf("part %d is wrong at %d", i, at)
+				}
+			})
+		}
+		wg.Wait()
+		must(t, snap.Close())
+		if n := len(base.asked()); memory && n > parts*partPages/2 || !memory && n < parts*partPages {
+			t.Errorf("with memory %t: %d requests for %d pages", memory, n, parts*partPages)
+		}
 	}
 }
 

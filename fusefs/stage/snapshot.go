@@ -67,7 +67,7 @@ type held struct {
 	ranges []Range
 	file   *os.File
 	memory [][]byte // of each range
-	around io.ReaderAt
+	around *aroundReader
 }
 
 // ReadAt reads what is held.
@@ -98,7 +98,7 @@ func (h held) readIn(i int, p []byte, off int64) (int, error) {
 	case h.file != nil:
 		return h.file.ReadAt(p, off)
 	case h.around != nil:
-		return h.around.ReadAt(p, off)
+		return h.around.readIn(h.ranges[i], p, off)
 	}
 	return copy(p, h.memory[i][off-h.ranges[i].Off:]), nil
 }

@@ -79,6 +79,7 @@ type limits struct {
 	// others with it, in the same request.
 	smallFile     int64
 	smallSnapshot int64 // up to here a snapshot is a copy in memory
+	ahead         int64 // what is sent from the base is read so much at a time
 }
 
 const (
@@ -89,7 +90,7 @@ const (
 // Open opens the directory and makes it if it does not exist. What a killed process left there unfinished is removed.
 func Open(dir string, o Options) (*Store, error) {
 	s := &Store{dir: dir, log: o.Logger, now: o.Now}
-	s.limits = limits{fill: 1 << 20, fillChunk: 8 << 20, smallFile: 8 << 20, smallSnapshot: 8 << 20}
+	s.limits = limits{fill: 1 << 20, fillChunk: 8 << 20, smallFile: 8 << 20, smallSnapshot: 8 << 20, ahead: 1 << 20}
 	if s.log == nil {
 		s.log = slog.Default()
 	}
