@@ -9,7 +9,7 @@ import (
 
 func TestSoakACopiedSourceTreeIsTheSameOnAnotherMachine(t *testing.T) {
 	t.Parallel()
-	source := sourceTree(t, soak.Count(500, 2000))
+	source := sourceTree(t, soak.Count(150, 2000))
 	want := harness.ReadTree(t, source)
 	harness.OnEach(t, func(t *testing.T, s *harness.Store) {
 		m := harness.NewMount(t, s)

@@ -31,7 +31,7 @@ import (
 func TestSoakNothingIsLostWhenTheDaemonIsKilled(t *testing.T) {
 	t.Parallel()
 	harness.OnEach(t, func(t *testing.T, s *harness.Store) {
-		kills := s.Kind.Count(10, 340)
+		kills := s.Kind.Count(6, 340)
 		k := newKiller(t, s)
 		for range kills {
 			k.round()

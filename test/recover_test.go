@@ -12,7 +12,7 @@ import (
 
 func TestWhatCpHasCopiedSurvivesAKilledDaemon(t *testing.T) {
 	t.Parallel()
-	source := sourceTree(t, 200)
+	source := sourceTree(t, 80)
 	want := harness.ReadTree(t, source)
 	harness.OnEach(t, func(t *testing.T, s *harness.Store) {
 		m := harness.NewMount(t, s)

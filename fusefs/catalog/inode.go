@@ -80,8 +80,6 @@ func assign(columns string) string {
 	return strings.ReplaceAll(columns, ",", " = ?,") + " = ?"
 }
 
-type scanner interface{ Scan(...any) error }
-
 func scanInode(row scanner) (*Inode, error) {
 	var n Inode
 	var name, xattrs, foreign []byte
@@ -136,77 +134,6 @@ func nano(t time.Time) int64 {
 		return math.MaxInt64
 	}
 	return t.UnixNano()
-}
-
-// Tx is the catalog inside View or Update.
-type Tx struct {
-	c     *Catalog
-	usage Usage
-	named map[uint64]bool // live files that were put or deleted: whether they have a name
-	after []func()
-
-	inoUpTo, idUpTo uint64 // reserved by this transaction
-	seq             uint64 // see Catalog.Seq
-}
-
-// After adds a function that runs when the transaction has been committed, under the catalog's lock: it must be short
-// and must not use the catalog.
-func (tx *Tx) After(f func()) { tx.after = append(tx.after, f) }
-
-func (tx *Tx) exec(text string, args ...any) error {
-	s, err := tx.c.stmt(text)
-	if err != nil {
-		return err
-	}
-	_, err = s.Exec(args...)
-	return err
-}
-
-func (tx *Tx) one(text string, args ...any) (*Inode, error) {
-	s, err := tx.c.stmt(text)
-	if err != nil {
-		return nil, err
-	}
-	return scanInode(s.QueryRow(args...))
-}
-
-func (tx *Tx) many(text string, args ...any) ([]*Inode, error) {
-	return collect(tx, scanInode, text, args...)
-}
-
-// collect returns the rows of a query.
-func collect[T any](tx *Tx, scan func(scanner) (T, error), text string, args ...any) ([]T, error) {
-	s, err := tx.c.stmt(text)
-	if err != nil {
-		return nil, err
-	}
-	rows, err := s.Query(args...)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	var list []T
-	for rows.Next() {
-		one, err := scan(rows)
-		if err != nil {
-			return nil, err
-		}
-		list = append(list, one)
-	}
-	return list, rows.Err()
-}
-
-func (tx *Tx) exists(text string, args ...any) (bool, error) {
-	s, err := tx.c.stmt(text)
-	if err != nil {
-		return false, err
-	}
-	var one int
-	err = s.QueryRow(args...).Scan(&one)
-	if errors.Is(err, sql.ErrNoRows) {
-		return false, nil
-	}
-	return err == nil, err
 }
 
 // Get returns an inode.
@@ -352,115 +279,6 @@ func (tx *Tx) Delete(ino uint64) error {
 	return tx.exec("DELETE FROM inode WHERE ino = ?", int64(ino))
 }
 
-// NewIno returns an inode number that was never used.
-func (tx *Tx) NewIno() (uint64, error) {
-	return tx.number("next_ino", &tx.c.nextIno, &tx.c.inoLimit, &tx.inoUpTo)
-}
-
-// NewID returns an id for a content or a staged file that was never used.
-func (tx *Tx) NewID() (uint64, error) {
-	return tx.number("next_id", &tx.c.nextID, &tx.c.idLimit, &tx.idUpTo)
-}
-
-// number takes the next of a reserved run of numbers. A transaction that is rolled back skips what it took, and the
-// reservation is then made again: the limit in memory is only raised by what a commit can have written.
-func (tx *Tx) number(name string, next, limit, upTo *uint64) (uint64, error) {
-	if *next >= max(*limit, *upTo) {
-		*upTo = *next + reserve
-		if err := tx.exec("UPDATE meta SET value = ? WHERE name = ?", int64(*upTo), name); err != nil {
-			return 0, err
-		}
-		tx.After(func() { *limit = *upTo })
-	}
-	n := *next
-	*next++
-	return n, nil
-}
-
-// PutTag returns a new value for the metadata sharefs-put: the catalog's id and a number that was never used.
-func (tx *Tx) PutTag() (string, error) {
-	tx.intend()
-	n, err := tx.NewID()
-	return fmt.Sprintf("%s-%d", tx.c.id, n), err
-}
-
-// Doomed is an object in the store that no file wants any more.
-type Doomed struct {
-	Key     string
-	Version provider.Version
-	Since   time.Time
-	Sent    Sent
-}
-
-// Sent is what request for a doomed key may be under way, of this process or of one that has ended.
-type Sent uint8
-
-// What may be under way.
-const (
-	SentNothing Sent = iota
-	SentDelete
-	SentWrite // one that was to make the object, before its file was unlinked
-)
-
-// Doom notes that the object at key is to be deleted.
-func (tx *Tx) Doom(key string, v provider.Version, since time.Time) error {
-	return tx.DoomSent(key, v, since, SentNothing)
-}
-
-// DoomSent is Doom for a key for which a request may be under way.
-func (tx *Tx) DoomSent(key string, v provider.Version, since time.Time, s Sent) error {
-	return tx.exec("INSERT OR REPLACE INTO doomed (key, version, since, sent) VALUES (?, ?, ?, ?)", key, string(v), since.UnixNano(), s)
-}
-
-// MarkSent notes that a delete of a doomed object is about to leave.
-func (tx *Tx) MarkSent(key string) error {
-	tx.intend()
-	return tx.exec("UPDATE doomed SET sent = ? WHERE key = ? AND sent = 0", SentDelete, key)
-}
-
-// Spare forgets that the object at key was to be deleted: it is gone, or has been replaced by a wanted one.
-func (tx *Tx) Spare(key string) error {
-	return tx.exec("DELETE FROM doomed WHERE key = ?", key)
-}
-
-func (tx *Tx) doomed(text string, args ...any) ([]Doomed, error) {
-	return collect(tx, func(row scanner) (d Doomed, err error) {
-		var version string
-		var since int64
-		err = row.Scan(&d.Key, &version, &since, &d.Sent)
-		d.Version, d.Since = provider.Version(version), time.Unix(0, since)
-		return d, err
-	}, "SELECT key, version, since, sent FROM doomed "+text, args...)
-}
-
-// AllDoomed returns every object that is to be deleted, by key.
-func (tx *Tx) AllDoomed() ([]Doomed, error) { return tx.doomed("ORDER BY key") }
-
-// DoomedAt returns the object at key, if it is to be deleted.
-func (tx *Tx) DoomedAt(key string) (Doomed, bool, error) {
-	list, err := tx.doomed("WHERE key = ?", key)
-	if err != nil || len(list) == 0 {
-		return Doomed{}, false, err
-	}
-	return list[0], true, nil
-}
-
-// DoomedBelow returns at most limit objects that are to be deleted with keys that begin with prefix.
-func (tx *Tx) DoomedBelow(prefix string, limit int) ([]Doomed, error) {
-	if prefix == "" {
-		return tx.doomed("ORDER BY key LIMIT ?", limit)
-	}
-	end := []byte(prefix)
-	for len(end) > 0 && end[len(end)-1] == 0xff {
-		end = end[:len(end)-1]
-	}
-	if len(end) == 0 {
-		return tx.doomed("WHERE key >= ? ORDER BY key LIMIT ?", prefix, limit)
-	}
-	end[len(end)-1]++
-	return tx.doomed("WHERE key >= ? AND key < ? ORDER BY key LIMIT ?", prefix, string(end), limit)
-}
-
 // DoubtAll makes every directory incomplete.
 func (tx *Tx) DoubtAll() error {
 	tx.usage.Unlisted = tx.usage.Dirs + 1 // and the root
@@ -489,62 +307,6 @@ func (tx *Tx) PendingSummary() (Summary, error) {
 	}
 	sum.Oldest = fromNano(oldest)
 	return sum, nil
-}
-
-// Bind gives a new catalog the name of its store, and returns the name that it has.
-func (tx *Tx) Bind(store string) (string, error) {
-	if err := tx.exec("INSERT OR IGNORE INTO meta (name, value) VALUES ('store', ?)", store); err != nil {
-		return "", err
-	}
-	s, err := tx.c.stmt("SELECT value FROM meta WHERE name = 'store'")
-	if err != nil {
-		return "", err
-	}
-	var have string
-	err = s.QueryRow().Scan(&have)
-	return have, err
-}
-
-// Store returns the name of the store that the catalog was bound to; empty when it never was.
-func (tx *Tx) Store() (name string, err error) {
-	s, err := tx.c.stmt("SELECT coalesce((SELECT value FROM meta WHERE name = 'store'), '')")
-	if err != nil {
-		return "", err
-	}
-	err = s.QueryRow().Scan(&name)
-	return name, err
-}
-
-// Number returns a number that was set under a name; 0 when none was.
-func (tx *Tx) Number(name string) (uint64, error) {
-	s, err := tx.c.stmt("SELECT coalesce((SELECT value FROM meta WHERE name = ?), 0)")
-	if err != nil {
-		return 0, err
-	}
-	var n int64
-	err = s.QueryRow("number_" + name).Scan(&n)
-	return uint64(n), err
-}
-
-// SetNumber sets the number of a name.
-func (tx *Tx) SetNumber(name string, n uint64) error {
-	return tx.exec("INSERT OR REPLACE INTO meta (name, value) VALUES (?, ?)", "number_"+name, int64(n))
-}
-
-// Boot returns the id of the boot that the catalog was last used under; empty: a new catalog.
-func (tx *Tx) Boot() (string, error) {
-	s, err := tx.c.stmt("SELECT coalesce((SELECT value FROM meta WHERE name = 'boot'), '')")
-	if err != nil {
-		return "", err
-	}
-	var boot string
-	err = s.QueryRow().Scan(&boot)
-	return boot, err
-}
-
-// SetBoot notes the boot that the catalog is used under.
-func (tx *Tx) SetBoot(boot string) error {
-	return tx.exec("INSERT OR REPLACE INTO meta (name, value) VALUES ('boot', ?)", boot)
 }
 
 // MarkBelow marks as dirty everything below a directory that has an object, or all there is, and returns what it marked:

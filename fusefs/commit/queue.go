@@ -3,7 +3,6 @@ package commit
 import (
 	"container/heap"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 )
@@ -62,9 +61,6 @@ type queue struct {
 	wake  chan struct{} // capacity 1
 	keys  map[itemID]keySet
 }
-
-// keySet are the keys that a running request reads and writes, without trailing slashes.
-type keySet struct{ writes, reads []string }
 
 func (q *queue) init() {
 	q.items = map[itemID]*item{}
@@ -272,119 +268,6 @@ func (q *queue) takeDoomed(now time.Time, n int) []*item {
 	return list
 }
 
-// claim notes the keys of a request that is about to run, unless they conflict with those of one that runs: then it returns
-// whose.
-func (q *queue) claim(id itemID, ks keySet) (other itemID, ok bool) {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	for other, have := range q.keys {
-		if other != id && conflict(ks, have) {
-			return other, false
-		}
-	}
-	q.keys[id] = ks
-	return itemID{}, true
-}
-
-func conflict(a, b keySet) bool {
-	for _, w := range a.writes {
-		if slices.ContainsFunc(b.writes, func(k string) bool { return related(w, k) }) ||
-			slices.ContainsFunc(b.reads, func(k string) bool { return related(w, k) }) {
-			return true
-		}
-	}
-	for _, r := range a.reads {
-		if slices.ContainsFunc(b.writes, func(k string) bool { return related(r, k) }) {
-			return true
-		}
-	}
-	return false
-}
-
-// related reports whether two keys are equal or one lies below the other.
-func related(a, b string) bool {
-	a, b = strings.TrimSuffix(a, "/"), strings.TrimSuffix(b, "/")
-	if len(a) > len(b) {
-		a, b = b, a
-	}
-	return strings.HasPrefix(b, a) && (len(a) == len(b) || b[len(a)] == '/')
-}
-
-// block puts an item that was taken aside until the item on is done. It refuses when on waits for the item itself, and
-// returns all that wait for each other.
-func (q *queue) block(it *item, on itemID, now time.Time) (circle []itemID) {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	delete(q.keys, it.id)
-	circle = []itemID{it.id}
-	if on == it.id {
-		return circle
-	}
-	for at := q.items[on]; at != nil && at.state == blocked; at = q.items[at.on] {
-		circle = append(circle, at.id)
-		if at.on == it.id {
-			return circle
-		}
-	}
-	if it.again {
-		q.soon(it, now)
-		return nil
-	}
-	other := q.items[on]
-	if other == nil || other.state == parked || other.lazy && it.id.ino != 0 { // nobody would release it, or it may be needed now
-		q.place(q.get(on, now), now)
-	}
-	it.state, it.on = blocked, on
-	q.stuck[it.id] = it
-	if q.items[on].state == running {
-		for i := range it.waiters { // what comes of a look that began before is nothing to them
-			it.waiters[i].old = true
-		}
-	}
-	if it.urged {
-		q.hasten(on)
-	}
-	return nil
-}
-
-// anyUrged reports whether somebody waits for one of the items.
-func (q *queue) anyUrged(items []*item) bool {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	return slices.ContainsFunc(items, func(it *item) bool { return it.urged })
-}
-
-// delay puts an item that was taken back until a time, whoever waits for it.
-func (q *queue) delay(it *item, until time.Time) {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	delete(q.keys, it.id)
-	q.place(it, until)
-}
-
-// unblock looks again at items that wait for another one.
-func (q *queue) unblock(ids []itemID, now time.Time) {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	for _, id := range ids {
-		if it := q.items[id]; it != nil && it.state == blocked {
-			q.soon(it, now)
-		}
-	}
-}
-
-// follow puts an item that was taken aside until the request of another one has ended.
-func (q *queue) follow(it *item, on itemID, now time.Time) {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	if _, runs := q.keys[on]; !runs || it.again {
-		q.soon(it, now)
-		return
-	}
-	it.state, it.on = behind, on
-	q.stuck[it.id] = it
-}
-
 // postpone puts an item that was taken back to wait until its path's rule lets it go. It refuses when a file waits for it.
 // (A doomed object does not count: the one that is to replace it may take its time.)
 func (q *queue) postpone(it *item, until, now time.Time) bool {
@@ -573,37 +456,4 @@ func (q *queue) failed() []failure {
 	}
 	slices.SortFunc(list, func(a, b failure) int { return a.since.Compare(b.since) })
 	return list
-}
-
-// dueHeap orders items by the time they are due.
-type dueHeap []*item
-
-// firstUrgent returns the item that is due first of those that somebody waits for; nil when there is none.
-func (h dueHeap) firstUrgent() (first *item) {
-	for _, it := range h {
-		if it.urged && (first == nil || it.due.Before(first.due)) {
-			first = it
-		}
-	}
-	return first
-}
-
-func (h dueHeap) Len() int           { return len(h) }
-func (h dueHeap) Less(i, j int) bool { return h[i].due.Before(h[j].due) }
-func (h dueHeap) Swap(i, j int) {
-	h[i], h[j] = h[j], h[i]
-	h[i].index, h[j].index = i, j
-}
-func (h *dueHeap) Push(x any) {
-	it := x.(*item)
-	it.index = len(*h)
-	*h = append(*h, it)
-}
-func (h *dueHeap) Pop() any {
-	old := *h
-	it := old[len(old)-1]
-	old[len(old)-1] = nil
-	*h = old[:len(old)-1]
-	it.index = -1
-	return it
 }
