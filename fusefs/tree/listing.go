@@ -41,14 +41,17 @@ func (l *listing) tell(name string, ino uint64) { l.news = append(l.news, news{n
 // list lists a directory and makes rows of what is there.
 func (t *Tree) list(ctx context.Context, ino uint64) error {
 	l := &listing{t: t, ino: ino, began: time.Now(), seen: map[string]bool{}, files: map[string]provider.Object{}}
-	known := false
+	known, inspected := false, false
 	err := t.cat.View(func(tx *catalog.Tx) error {
 		row, err := tx.Get(ino)
 		if err != nil {
 			return err
 		}
 		known, l.key = row.Complete, row.Key
-		l.prefix, err = tx.Key(row)
+		if l.prefix, err = tx.Key(row); err != nil {
+			return err
+		}
+		inspected, err = t.inspected(tx, ino)
 		return err
 	})
 	if err != nil || known { // known: another listing has just ended, and the directory may be changed from here on
@@ -58,6 +61,11 @@ func (t *Tree) list(ctx context.Context, ino uint64) error {
 		page, err := t.store.List(ctx, provider.ListOptions{Prefix: l.prefix, Token: token})
 		if err != nil {
 			return err
+		}
+		if inspected && !t.caps.Directories {
+			if err := l.withoutPhantoms(ctx, &page); err != nil {
+				return err
+			}
 		}
 		if err := t.cat.Update(func(tx *catalog.Tx) error { return l.page(tx, page) }); err != nil {
 			return err
