@@ -113,7 +113,7 @@ func TestSoakASmallChangeOfALargeFileSendsItsPartOnly(t *testing.T) {
 			if !soak.Long() { // two of the long ones want more memory than a small machine has
 				t.Parallel()
 			}
-			smallChanges(t, newLargeFile(t, kind, kind.Count(64, 1024)*mib+12345))
+			smallChanges(t, newLargeFile(t, kind, kind.Count(40, 1024)*mib+12345))
 		})
 	}
 }
