@@ -43,7 +43,9 @@ func TestConformanceMinIO(t *testing.T) {
 
 func TestConformanceCustomerKeys(t *testing.T) {
 	t.Parallel()
-	conform(t, servers.MinIOTLS(t), providertest.Config{Refused: minioRefuses()}, func(cfg *Config) { cfg.CustomerKeyFile = customerKeyFile(t) })
+	// Every combination is tried without keys.
+	conform(t, servers.MinIOTLS(t), providertest.Config{Refused: minioRefuses(), Slow: !soak.Long()},
+		func(cfg *Config) { cfg.CustomerKeyFile = customerKeyFile(t) })
 }
 
 func minioRefuses() map[string]string {
