@@ -190,6 +190,8 @@ var contentsSection = map[string]statement{
 		f := p.open(t, "f", 0)
 		_, err := unix.IoctlGetInt(int(f.Fd()), unix.FS_IOC_GETFLAGS)
 		fails(t, "lsattr", err, unix.ENOTTY)
+		const fiemap = 0xc020660b // FS_IOC_FIEMAP. The kernel refuses it before it looks at the argument.
+		fails(t, "filefrag", unix.IoctlSetInt(int(f.Fd()), fiemap, 0), unix.EOPNOTSUPP)
 	}},
 	"F12": {do: func(t *testing.T, p *place) {
 		f := p.open(t, "f", 0)

@@ -76,6 +76,11 @@ var namesSection = map[string]statement{
 				unix.Close(fd)
 			}
 		}
+		for less, want := range map[int]error{0: unix.ENAMETOOLONG, 1: nil} {
+			if err := unix.Mkdirat(dir, strings.Repeat("d", limit-len(key)-1-less), 0o755); err != want {
+				t.Errorf("the path of a directory of %d bytes: %v, want %v", limit-less, err, want)
+			}
+		}
 		harness.Script(t, p.path(""), "rm -r d*") // with some stores other tools cannot reach it
 	}},
 	"N3": {do: func(t *testing.T, p *place) {
