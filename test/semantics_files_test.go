@@ -206,7 +206,7 @@ var contentsSection = map[string]statement{
 		fails(t, "fcntl", unix.FcntlFlock(p.open(t, "f", 0).Fd(), unix.F_OFD_SETLK, &lock), unix.EAGAIN)
 	}},
 	"F13": {do: func(t *testing.T, p *place) {
-		watch, err := unix.InotifyInit1(unix.IN_NONBLOCK)
+		watch, err := unix.InotifyInit1(unix.IN_NONBLOCK | unix.IN_CLOEXEC)
 		if err != nil {
 			t.Fatal(err)
 		}
