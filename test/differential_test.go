@@ -91,7 +91,7 @@ func randomCall(r *rand.Rand) call {
 
 // openWrite opens a file, and writes to it if that is how it is opened.
 func openWrite(path string, flags int, mode uint32, size int64) error {
-	fd, err := unix.Open(path, flags, mode)
+	fd, err := unix.Open(path, flags|unix.O_CLOEXEC, mode)
 	if err != nil {
 		return err
 	}

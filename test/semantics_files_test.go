@@ -190,6 +190,8 @@ var contentsSection = map[string]statement{
 		f := p.open(t, "f", 0)
 		_, err := unix.IoctlGetInt(int(f.Fd()), unix.FS_IOC_GETFLAGS)
 		fails(t, "lsattr", err, unix.ENOTTY)
+		const fiemap = 0xc020660b // FS_IOC_FIEMAP. The kernel refuses it before it looks at the argument.
+		fails(t, "filefrag", unix.IoctlSetInt(int(f.Fd()), fiemap, 0), unix.EOPNOTSUPP)
 	}},
 	"F12": {do: func(t *testing.T, p *place) {
 		f := p.open(t, "f", 0)
@@ -204,7 +206,7 @@ var contentsSection = map[string]statement{
 		fails(t, "fcntl", unix.FcntlFlock(p.open(t, "f", 0).Fd(), unix.F_OFD_SETLK, &lock), unix.EAGAIN)
 	}},
 	"F13": {do: func(t *testing.T, p *place) {
-		watch, err := unix.InotifyInit1(unix.IN_NONBLOCK)
+		watch, err := unix.InotifyInit1(unix.IN_NONBLOCK | unix.IN_CLOEXEC)
 		if err != nil {
 			t.Fatal(err)
 		}

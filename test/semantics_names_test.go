@@ -62,18 +62,24 @@ var namesSection = map[string]statement{
 			}
 		}
 		// By the directory: the path with that of the mount may be too long for one call.
-		dir, err := unix.Open(p.m.Path(key), unix.O_DIRECTORY, 0)
+		// Closed on exec: a program that another test starts meanwhile would keep the mount in use.
+		dir, err := unix.Open(p.m.Path(key), unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 		if err != nil {
 			t.Fatal(err)
 		}
 		defer unix.Close(dir)
 		for extra, want := range map[int]error{0: nil, 1: unix.ENAMETOOLONG} {
-			fd, err := unix.Openat(dir, strings.Repeat("f", limit-len(key)-1+extra), unix.O_CREAT|unix.O_WRONLY, 0o644)
+			fd, err := unix.Openat(dir, strings.Repeat("f", limit-len(key)-1+extra), unix.O_CREAT|unix.O_WRONLY|unix.O_CLOEXEC, 0o644)
 			if err != want {
 				t.Errorf("a path of %d bytes: %v, want %v", limit+extra, err, want)
 			}
 			if err == nil {
 				unix.Close(fd)
+			}
+		}
+		for less, want := range map[int]error{0: unix.ENAMETOOLONG, 1: nil} {
+			if err := unix.Mkdirat(dir, strings.Repeat("d", limit-len(key)-1-less), 0o755); err != want {
+				t.Errorf("the path of a directory of %d bytes: %v, want %v", limit-less, err, want)
 			}
 		}
 		harness.Script(t, p.path(""), "rm -r d*") // with some stores other tools cannot reach it
@@ -136,7 +142,7 @@ var namesSection = map[string]statement{
 		fails(t, "with an entry", unix.Rmdir(p.path("d")), unix.ENOTEMPTY)
 		fails(t, "the root", unix.Rmdir(p.m.Dir), unix.EBUSY)
 		fails(t, "dot", unix.Rmdir(p.path("d/e")+"/."), unix.EINVAL)
-		fd, err := unix.Open(p.path("d/e"), unix.O_DIRECTORY, 0)
+		fd, err := unix.Open(p.path("d/e"), unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -29,7 +29,17 @@ func (p *place) stored(t *testing.T, name string) string {
 
 var spaceSection = map[string]statement{
 	"S1": {see: []string{"test.TestDfIsExact", "fusefs/catalog.TestALiveFileIsCountedAtItsLength"}},
-	"S2": {see: []string{"test.TestAWriteBeyondCapacityFails", "test.TestAServerThatReservesSpaceStopsInTime"}},
+	"S2": {do: func(t *testing.T, p *place) {
+		if p.m.Store.Kind != harness.File {
+			return
+		}
+		var disk unix.Statfs_t
+		if err := unix.Statfs(p.m.Store.Dir, &disk); err != nil {
+			t.Fatal(err)
+		}
+		all := int64(disk.Blocks) * disk.Frsize
+		fails(t, "a file of the size of the whole disk", p.open(t, "f", 0).Truncate(all), unix.ENOSPC)
+	}, see: []string{"test.TestAWriteBeyondCapacityFails", "test.TestAServerThatReservesSpaceStopsInTime"}},
 	"S3": {do: func(t *testing.T, p *place) {
 		f := p.open(t, "f", 0)
 		before := p.m.Status()
