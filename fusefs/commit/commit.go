@@ -149,6 +149,7 @@ type Committer struct {
 	scratch scratchSet
 	late    late
 	up      uploads
+	watches watches
 	foreign atomic.Int64
 
 	patchFrom int64 // tests make it small, and plan for small stores

@@ -14,6 +14,7 @@ func (c *Committer) record(p plan, obj provider.Object, md provider.Metadata, si
 	var moved uint64
 	err = c.cat.Update(func(tx *catalog.Tx) error {
 		clean, moved = false, 0
+		c.watches.note(p.n.Ino)
 		if err := c.takeKey(tx, p.key, p.n.Ino); err != nil {
 			return err
 		}

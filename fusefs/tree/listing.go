@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"sharefs/fusefs/catalog"
+	"sharefs/fusefs/commit"
 	"sharefs/provider"
 	"sharefs/provider/keycodec"
 )
@@ -15,12 +16,14 @@ import (
 // Nothing in a directory is changed through the mount before it is complete. So a row that is there already and has nothing
 // pending is what an earlier listing told, or what this mount stored; where it is not what the store has now, another
 // program has been there, and the store is right. Rows with something pending stay as they are, and objects that this mount
-// is about to delete or to move are no news; then the directory is listed once more when that is done.
+// is about to delete or to move are no news; then the directory is listed once more when that is done. What is stored
+// while the listing is under way, below the directory or in an open file, is newer than what it tells.
 type listing struct {
 	t      *Tree
 	ino    uint64
 	prefix string
 	began  time.Time
+	watch  *commit.Watch              // of what this mount stores while the listing is under way
 	seen   map[string]bool            // names that the listing told
 	files  map[string]provider.Object // files that have the name of a known directory, which may come later
 	marker bool
@@ -41,6 +44,10 @@ func (l *listing) tell(name string, ino uint64) { l.news = append(l.news, news{n
 // list lists a directory and makes rows of what is there.
 func (t *Tree) list(ctx context.Context, ino uint64) error {
 	l := &listing{t: t, ino: ino, began: time.Now(), seen: map[string]bool{}, files: map[string]provider.Object{}}
+	if t.commit != nil {
+		l.watch = t.commit.Watch()
+		defer l.watch.End()
+	}
 	known, inspected := false, false
 	err := t.cat.View(func(tx *catalog.Tx) error {
 		row, err := tx.Get(ino)
@@ -62,8 +69,8 @@ func (t *Tree) list(ctx context.Context, ino uint64) error {
 		if err != nil {
 			return err
 		}
-		if inspected && !t.caps.Directories {
-			if err := l.withoutPhantoms(ctx, &page); err != nil {
+		if inspected {
+			if err := l.inspect(ctx, &page); err != nil {
 				return err
 			}
 		}
@@ -136,7 +143,7 @@ func (l *listing) learnMarker(tx *catalog.Tx, o provider.Object) error {
 // beingStored reports whether the directory's own marker is being stored, or was since the listing began: then the
 // listing does not tell of it.
 func (l *listing) beingStored(row *catalog.Inode) bool {
-	return row.Key != l.key || row.PutKey != "" || !row.Dirty.IsZero()
+	return row.Key != l.key || row.PutKey != "" || !row.Dirty.IsZero() || l.watch.Recorded(row.Ino)
 }
 
 // attrs takes a row's attributes from a listing, if it tells them or is all that is asked.
@@ -175,7 +182,7 @@ func (l *listing) learn(tx *catalog.Tx, o provider.Object) error {
 		return l.add(tx, name, o)
 	case err != nil:
 		return err
-	case changed:
+	case changed || l.watch.Recorded(have.Ino):
 		l.seen[name] = true
 		return nil
 	case have.IsDir() && !o.IsDir():
@@ -279,11 +286,13 @@ func (l *listing) replaceDir(tx *catalog.Tx, name string, o provider.Object) err
 	return l.add(tx, name, o)
 }
 
+// forgetBatch is how many rows are looked at in one query.
+const forgetBatch = 1000
+
 // forgetRest deletes the rows of what was not listed: another program has deleted it.
 func (l *listing) forgetRest(tx *catalog.Tx) error {
-	const batch = 1000
 	for after := uint64(0); ; {
-		rows, err := tx.Children(l.ino, after, batch)
+		rows, err := tx.Children(l.ino, after, forgetBatch)
 		if err != nil {
 			return err
 		}
@@ -296,7 +305,7 @@ func (l *listing) forgetRest(tx *catalog.Tx) error {
 				return err
 			}
 		}
-		if len(rows) < batch {
+		if len(rows) < forgetBatch {
 			return nil
 		}
 	}
@@ -313,7 +322,7 @@ func (l *listing) forget(tx *catalog.Tx, row *catalog.Inode) (gone bool, err err
 		rows = append(rows, below...)
 	}
 	for _, n := range rows {
-		if l.t.own.since(n.Key, l.began) {
+		if l.t.own.since(n.Key, l.began) || l.watch.Recorded(n.Ino) {
 			return false, nil
 		}
 		if pendingRow(n) {

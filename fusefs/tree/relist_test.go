@@ -6,6 +6,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"sharefs/provider"
 	"sharefs/provider/mem"
@@ -63,4 +64,39 @@ func TestADirectoryThatOnlyTheStoreListsDoesNotComeBack(t *testing.T) {
 		}
 		m.close()
 	}
+}
+
+// TestAListingThatLagsTakesNothingBack: it tells of what was deleted, of older versions, and not of what is new.
+func TestAListingThatLagsTakesNothingBack(t *testing.T) {
+	var hours atomic.Int64
+	store := mem.New(mem.Options{Capabilities: mem.Weak(), ListingLag: time.Hour,
+		Now: func() time.Time { return time.Unix(1e9, 0).Add(time.Duration(hours.Load()) * time.Hour) }})
+	m := openTree(t, store, Options{})
+	defer func() { m.close() }()
+	must(t, m.mkdir("d"), m.mkdir("gone"), m.write("d/kept", "1"), m.write("d/changed", "1"), m.write("d/gone", "1"), m.write("gone/f", "1"), m.write("top", "1"))
+	m.flush()
+	hours.Add(2) // what was stored until here is listed
+	must(t, m.rm("d/gone"), m.rm("gone/f"), m.rmdir("gone"), m.write("d/changed", "later"), m.mkdir("d/new"), m.write("d/new/f", "2"), m.write("d/f", "2"), m.rm("top"))
+	m.flush()
+	want := m.show()
+	_, err := m.Reconcile(ctx, nil)
+	must(t, err, same(m.show(), want), same(want, m.show()))
+	m = m.crash()
+	_, err = m.Reconcile(ctx, nil)
+	must(t, err, same(m.show(), want), same(want, m.show()))
+
+	// What another program does is seen when the listing tells of it.
+	put(t, store, "d/theirs", "3", nil)
+	put(t, store, "d/kept", "theirs", nil)
+	must(t, store.Delete(ctx, provider.DeleteOptions{}, "d/f", "d/new/f"))
+	hours.Add(2)
+	_, err = m.Reconcile(ctx, nil)
+	must(t, err)
+	delete(want, "d/f")
+	delete(want, "d/new/f")
+	want["d/theirs"], want["d/kept"] = "3", "theirs"
+	got := m.show()
+	delete(got, "d/new/") // which may have had a marker
+	delete(want, "d/new/")
+	must(t, same(got, want), same(want, got))
 }
