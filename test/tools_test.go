@@ -90,7 +90,7 @@ func script(text string) func(*testing.T, string, string) {
 
 func TestShellToolsWorkAndTheirWorkIsStored(t *testing.T) {
 	t.Parallel()
-	source := sourceTree(t, 60)
+	source := sourceTree(t, 40)
 	harness.OnEach(t, func(t *testing.T, s *harness.Store) {
 		useTools(t, harness.NewMount(t, s), source, func(string) bool { return true })
 	})
