@@ -286,40 +286,51 @@ func (l *listing) replaceDir(tx *catalog.Tx, name string, o provider.Object) err
 	return l.add(tx, name, o)
 }
 
-// forgetBatch is how many rows are looked at in one query.
-const forgetBatch = 1000
-
 // forgetRest deletes the rows of what was not listed: another program has deleted it.
 func (l *listing) forgetRest(tx *catalog.Tx) error {
+	return eachChild(tx, l.ino, func(row *catalog.Inode) error {
+		if l.seen[row.Name] {
+			return nil
+		}
+		_, err := l.forget(tx, row)
+		return err
+	})
+}
+
+// eachChild calls f for every known child of a directory, which it may delete.
+func eachChild(tx *catalog.Tx, ino uint64, f func(*catalog.Inode) error) error {
+	const batch = 1000
 	for after := uint64(0); ; {
-		rows, err := tx.Children(l.ino, after, forgetBatch)
+		rows, err := tx.Children(ino, after, batch)
 		if err != nil {
 			return err
 		}
 		for _, row := range rows {
 			after = row.Ino
-			if l.seen[row.Name] {
-				continue
-			}
-			if _, err := l.forget(tx, row); err != nil {
+			if err := f(row); err != nil {
 				return err
 			}
 		}
-		if len(rows) < forgetBatch {
+		if len(rows) < batch {
 			return nil
 		}
 	}
 }
 
+// withBelow returns a row and those of everything below it.
+func withBelow(tx *catalog.Tx, row *catalog.Inode) ([]*catalog.Inode, error) {
+	if !row.IsDir() {
+		return []*catalog.Inode{row}, nil
+	}
+	below, err := tx.Below(row.Ino)
+	return append([]*catalog.Inode{row}, below...), err
+}
+
 // forget deletes a row, and everything below it, unless something of it is pending or only here.
 func (l *listing) forget(tx *catalog.Tx, row *catalog.Inode) (gone bool, err error) {
-	rows := []*catalog.Inode{row}
-	if row.IsDir() {
-		below, err := tx.Below(row.Ino)
-		if err != nil {
-			return false, err
-		}
-		rows = append(rows, below...)
+	rows, err := withBelow(tx, row)
+	if err != nil {
+		return false, err
 	}
 	for _, n := range rows {
 		if l.t.own.since(n.Key, l.began) || l.watch.Recorded(n.Ino) {

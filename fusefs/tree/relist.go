@@ -157,29 +157,17 @@ func (l *listing) inspectMissing(ctx context.Context, objects []provider.Object)
 	names := map[string]string{} // by key: which name is there if that is
 	var keys []string
 	err := l.t.cat.View(func(tx *catalog.Tx) error {
-		for after := uint64(0); ; {
-			rows, err := tx.Children(l.ino, after, forgetBatch)
-			if err != nil {
-				return err
-			}
-			for _, row := range rows {
-				after = row.Ino
-				if l.seen[row.Name] || last[row.Name] || pendingRow(row) {
-					continue
-				}
-				some, err := storedKeys(tx, row)
-				if err != nil {
-					return err
-				}
-				for _, key := range some {
-					names[key] = row.Name
-				}
-				keys = append(keys, some...)
-			}
-			if len(rows) < forgetBatch {
+		return eachChild(tx, l.ino, func(row *catalog.Inode) error {
+			if l.seen[row.Name] || last[row.Name] || pendingRow(row) {
 				return nil
 			}
-		}
+			some, err := storedKeys(tx, row)
+			for _, key := range some {
+				names[key] = row.Name
+			}
+			keys = append(keys, some...)
+			return err
+		})
 	})
 	if err != nil {
 		return err
@@ -195,18 +183,11 @@ func (l *listing) inspectMissing(ctx context.Context, objects []provider.Object)
 
 // storedKeys returns the key of a file's object, or of some objects in a directory and below.
 func storedKeys(tx *catalog.Tx, row *catalog.Inode) (keys []string, err error) {
-	rows := []*catalog.Inode{row}
-	if row.IsDir() {
-		below, err := tx.Below(row.Ino)
-		if err != nil {
-			return nil, err
-		}
-		rows = append(rows, below...)
-	}
+	rows, err := withBelow(tx, row)
 	for _, n := range rows {
 		if n.Key != "" && len(keys) < missedBelow {
 			keys = append(keys, n.Key)
 		}
 	}
-	return keys, nil
+	return keys, err
 }
